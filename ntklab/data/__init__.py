@@ -1,0 +1,20 @@
+"""Real digits and toy problems, as float64 numpy arrays drawn from a seed."""
+
+from .classification import gaussian_mixture, parity, staircase, two_moons, xor
+from .digits import Digits, mnist
+from .regression import circle, line, sphere
+from .sample import Sample
+
+__all__ = [
+    "Digits",
+    "Sample",
+    "circle",
+    "gaussian_mixture",
+    "line",
+    "mnist",
+    "parity",
+    "sphere",
+    "staircase",
+    "two_moons",
+    "xor",
+]
