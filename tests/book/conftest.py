@@ -1,0 +1,159 @@
+"""Fixtures of the book: a clean copy of the sources, the book built from it once, and a browser.
+
+``NTK_BUILT_BOOK=_build/html pytest tests/book`` tests a book that exists already instead of building one.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+from playwright.sync_api import sync_playwright
+
+from .browser import ARGUMENTS, chromium_path, visit
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def sources() -> list[Path]:
+    """Files that a clone of this working copy would hold, relative to its root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [Path(name) for name in listed if name and (ROOT / name).is_file()]
+
+
+def copy_sources(target: Path) -> Path:
+    """Put a clean copy of the working copy's sources under ``target``."""
+    for name in sources():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def build(root: Path, *arguments: str, **environment: str) -> tuple[str, float]:
+    """Run ``jupyter-book build`` in ``root`` on the package in ``root``; its log and its wall time in seconds."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter_book.cli.main", "build", *arguments, "."],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = ANSI.sub("", done.stdout)
+    assert done.returncode == 0, log[-20000:]
+    return log, time.perf_counter() - start
+
+
+def pages() -> list[str]:
+    """Every page of the table of contents, without suffix, the index first."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+
+    def walk(node) -> Iterator[str]:
+        if isinstance(node, dict):
+            if "file" in node:
+                yield node["file"]
+            for key in ("parts", "chapters", "sections"):
+                yield from walk(node.get(key, []))
+        else:
+            for child in node:
+                yield from walk(child)
+
+    return [toc["root"], *walk(toc)]
+
+
+@pytest.fixture(scope="session")
+def book_copy(tmp_path_factory) -> Path:
+    """A clean copy with the book built in it from nothing: warnings are errors, every cell is executed.
+
+    ``build.log`` and ``build.json`` (``{"seconds": ...}``) lie beside the copy's files. One build serves all workers.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root, done = shared / "course", shared / "book-built"
+    with FileLock(f"{root}.lock"):
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            log, seconds = build(copy_sources(root), "-W", "--keep-going")
+            (root / "build.log").write_text(log)
+            (root / "build.json").write_text(json.dumps({"seconds": seconds}))
+            done.touch()
+    return root
+
+
+@pytest.fixture(scope="session")
+def built_book(request) -> Path:
+    """Folder of the built pages (``index.html`` is in it)."""
+    if given := os.environ.get("NTK_BUILT_BOOK"):
+        return Path(given).resolve()
+    return request.getfixturevalue("book_copy") / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def book_server(built_book) -> Iterator[str]:
+    """Address of a local web server for the built pages."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=built_book)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's chromium, driven by playwright."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """A function that opens an address (see ``browser.visit``); its pages are closed after the test."""
+    opened = []
+
+    def open_(url, **options):
+        opened.append(visit(browser, str(url), **options))
+        return opened[-1]
+
+    yield open_
+    for seen in opened:
+        seen.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Source of axe-core, the accessibility checker."""
+    script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.is_file():
+        if shutil.which("npm") is None:
+            pytest.skip("npm is not installed (Debian: apt-get install npm)")
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    return script.read_text()
