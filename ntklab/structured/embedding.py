@@ -1,0 +1,27 @@
+"""Lookup tables: two gradients meet only where the same row was looked up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ntklab.structured.factors import Indexed
+from ntklab.structured.rule import Rule
+
+
+def _factors(module: nn.Embedding, calls: list[tuple[Tensor, Tensor]]) -> list[Indexed]:
+    """h (n, ...) row indices, delta (n, k, ..., features)."""
+    index = torch.cat([h.reshape(len(h), -1) for h, _ in calls], 1)
+    delta = torch.cat([d.reshape(*d.shape[:2], -1, d.shape[-1]) for _, d in calls], 2)
+    if module.padding_idx is not None:
+        delta = delta * (index != module.padding_idx)[:, None, :, None]
+    return [Indexed(index, delta)]
+
+
+def _limits(module: nn.Embedding) -> str | None:
+    if module.max_norm is not None:
+        return "max_norm changes the table during the forward pass"
+    return "scale_grad_by_freq changes its gradient" if module.scale_grad_by_freq else None
+
+
+embedding = Rule(_factors, _limits, parameters=("weight",))
