@@ -11,7 +11,6 @@ ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
-    "--allow-file-access-from-files",
 ]
 LOCAL = (
     "file:",
@@ -21,7 +20,6 @@ LOCAL = (
     "http://127.0.0.1",
     "http://localhost",
     "ws://127.0.0.1",
-    "ws://localhost",
 )
 
 

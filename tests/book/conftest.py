@@ -45,10 +45,10 @@ def copy_sources(target: Path) -> Path:
 
 
 def build(root: Path, *arguments: str, **environment: str) -> tuple[str, float]:
-    """Run ``jupyter-book build`` in ``root`` on the package in ``root``; its log and its wall time in seconds."""
+    """Run ``jupyter-book build`` in ``root`` on the package in ``root``; its log and the seconds it took."""
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "jupyter_book.cli.main", "build", *arguments, "."],
+        [Path(sys.executable).with_name("jupyter-book"), "build", *arguments, "."],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "200", **environment},
         stdin=subprocess.DEVNULL,
@@ -82,7 +82,7 @@ def pages() -> list[str]:
 def book_copy(tmp_path_factory) -> Path:
     """A clean copy with the book built in it from nothing: warnings are errors, every cell is executed.
 
-    ``build.log`` and ``build.json`` (``{"seconds": ...}``) lie beside the copy's files. One build serves all workers.
+    ``build.log`` and ``build.json`` (``{"seconds": ...}``) lie beside the copy's files. All workers share it.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
