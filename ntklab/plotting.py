@@ -32,18 +32,17 @@ _STYLE = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "figure.constrained_layout.use": True,
-    "font.size": 13,
-    "axes.titlesize": 14,
-    "axes.labelsize": 13,
-    "xtick.labelsize": 12,
-    "ytick.labelsize": 12,
-    "legend.fontsize": 12,
+    "font.size": 14,
+    "axes.titlesize": 15,
+    "axes.labelsize": 14,
+    "xtick.labelsize": 13,
+    "ytick.labelsize": 13,
+    "legend.fontsize": 13,
     "legend.frameon": False,
     "lines.linewidth": 2.2,
     "lines.markersize": 6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.grid": True,
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
@@ -52,21 +51,17 @@ _STYLE = {
 }
 
 
-def _style() -> dict:
-    from cycler import cycler
-
-    return {**_STYLE, "axes.prop_cycle": cycler(color=COLOURS) + cycler(linestyle=LINES)}
-
-
 def use_style() -> None:
     """Make the course's style the default of every matplotlib figure drawn from here on."""
     import matplotlib
+    from cycler import cycler
 
-    matplotlib.rcParams.update(_style())
+    matplotlib.rcParams.update(_STYLE)
+    matplotlib.rcParams["axes.prop_cycle"] = cycler(color=COLOURS) + cycler(linestyle=LINES)
 
 
 def figure(rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float | None = None, **subplots):
-    """A figure in the course's style that pyplot does not hold on to.
+    """A figure in the course's style (made the default, see ``use_style``) that pyplot does not hold on to.
 
     Args:
         rows, columns: the grid of axes.
@@ -76,14 +71,13 @@ def figure(rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: flo
 
     Returns ``(figure, axes)`` like ``matplotlib.pyplot.subplots``.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
+    use_style()
     if height is None:
         height = 3.8 if rows == 1 else 3.0 * rows
-    with matplotlib.rc_context(_style()):
-        fig = Figure(figsize=(width, height), layout="constrained")
-        return fig, fig.subplots(rows, columns, **subplots)
+    fig = Figure(figsize=(width, height))
+    return fig, fig.subplots(rows, columns, **subplots)
 
 
 def series(k: int) -> dict:

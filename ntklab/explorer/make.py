@@ -62,6 +62,8 @@ def explorer(
         caption=None if caption is None else text("caption", caption),
         sliders=_sliders(sliders, labels or {}, initial or {}),
     )
+    if isinstance(plan.alt, str):
+        plan.words(next(plan.settings()))
     if os.environ.get("NTKLAB_STATIC") == "1":
         from ntklab.explorer.static import StaticExplorer
 
