@@ -1,0 +1,74 @@
+"""Layers one after another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ntklab.layers.base import Layer
+from ntklab.layers.state import State
+
+
+@dataclass(frozen=True, repr=False)
+class Sequential(Layer):
+    """Layers one after another; itself a layer.
+
+    Example: ``Sequential(Dense(2**0.5), ReLU(), Dense())`` is a network with one hidden layer.
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer):
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layer {i} of Sequential must be an ntklab layer, got {layer!r}")
+        object.__setattr__(self, "layers", tuple(layers))
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def propagate(self, state: State) -> State:
+        for i, layer in enumerate(self.layers):
+            try:
+                new = layer.propagate(state)
+            except ValueError as error:
+                raise ValueError(f"layer {i}, {layer}: {error}") from None
+            _in_range(f"layer {i}, {layer}", state.std1, new.std1)
+            if new.std2 is not new.std1:
+                _in_range(f"layer {i}, {layer}", state.std2, new.std2)
+            state = new
+        return state
+
+    def build(self, builder, units):
+        modules = []
+        for i, layer in enumerate(self.layers):
+            try:
+                module, units = layer.build(builder, units)
+            except ValueError as error:
+                raise ValueError(f"layer {i}, {layer}: {error}") from None
+            modules.append(module)
+        return nn.Sequential(*modules), units
+
+    def weight_layers(self) -> int:
+        return sum(layer.weight_layers() for layer in self.layers)
+
+
+def _in_range(where: str, before: torch.Tensor, after: torch.Tensor) -> None:
+    """Refuse standard deviations that overflowed, or vanished by underflow."""
+    top = float(after.detach().amax())
+    if not top <= torch.finfo(after.dtype).max:
+        raise ValueError(f"{where}: a standard deviation overflows {after.dtype}; use smaller sigma or inputs")
+    tiny = torch.finfo(after.dtype).tiny
+    if float(after.detach().amin()) < tiny:
+        lost = (after.detach() < tiny) & (after.detach() > 0)
+        if after.shape == before.shape:
+            lost = lost | ((after.detach() == 0) & (before.detach() > 0))
+        if lost.any() and not _maps_to_zero(before, after):
+            raise ValueError(f"{where}: a standard deviation underflows {after.dtype}; use larger sigma or inputs")
+
+
+def _maps_to_zero(before: torch.Tensor, after: torch.Tensor) -> bool:
+    """All-zero outputs of ordinary inputs are a zero layer (sigma_w = 0), not an underflow."""
+    return bool((after == 0).all() and float(before.detach().amax()) > 1e-100)
