@@ -173,11 +173,20 @@ def npm_install(root: Path, version: str) -> bool:
 
 
 def offer_notebook(app: Sphinx, pagename: str, templatename: str, context: dict, doctree) -> None:
-    """Add the executed notebook to a page's download menu (the theme does so only beside launch buttons)."""
-    executed = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
-    if doctree is None or "kernelspec" not in app.env.metadata[pagename] or not executed.is_file():
+    """Add the page's notebook to its download menu (the theme does so only beside launch buttons).
+
+    Outputs are left out: myst-nb writes them after an execution but not after a look into the cache, and
+    frames of an explorer would make the file as large as the page.
+    """
+    notebook = Path(app.outdir).parent / "jupyter_execute" / f"{pagename}.ipynb"
+    if doctree is None or "kernelspec" not in app.env.metadata[pagename] or not notebook.is_file():
         return
+    content = json.loads(notebook.read_text())
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+    notebook.write_text(json.dumps(content, indent=1))
     offered = Path(app.outdir, "_sources", f"{pagename}.ipynb")
     offered.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(executed, offered)
+    shutil.copy2(notebook, offered)
     context["ipynb_source"] = f"{pagename}.ipynb"

@@ -36,9 +36,11 @@ def sources() -> list[Path]:
     return [Path(name) for name in listed if name and (ROOT / name).is_file()]
 
 
-def copy_sources(target: Path) -> Path:
-    """Put a clean copy of the working copy's sources under ``target``."""
+def copy_sources(target: Path, only: tuple[str, ...] = ("",)) -> Path:
+    """Put a clean copy of the sources whose names start with one of ``only`` under ``target``."""
     for name in sources():
+        if not name.as_posix().startswith(tuple(only)):
+            continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
     return target
