@@ -48,7 +48,8 @@ class Linearized(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """f(x; theta0) + J(x) (theta - theta0), of the shape that the model returns."""
         anchor = {name: self.get_buffer(_anchor_name(name)) for name in self._names}
-        step = {name: self.model.get_parameter(name) - anchor[name] for name in self._names}
+        theta = dict(self.model.named_parameters())
+        step = {name: theta[name] - anchor[name] for name in self._names}
         value, change = jvp(lambda p: functional_call(self.model, p, inputs), (anchor,), (step,))
         return value + change
 

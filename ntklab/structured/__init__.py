@@ -5,6 +5,7 @@
 
 from torch import nn
 
+from ntklab.finite import ScaledLinear
 from ntklab.structured.conv import conv
 from ntklab.structured.embedding import embedding
 from ntklab.structured.linear import linear
@@ -13,6 +14,7 @@ from ntklab.structured.rule import Rule, Uncovered
 
 covers: dict[type[nn.Module], Rule] = {
     nn.Linear: linear,
+    ScaledLinear: linear,
     nn.Conv1d: conv,
     nn.Conv2d: conv,
     nn.LayerNorm: layer_norm,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ntklab.structured.factors import outer
-from ntklab.structured.rule import Rule, affine
+from ntklab.structured.rule import Rule, affine, joined
 
 
 def _factors(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> list:
     """h (n, channels, [height,] width), delta (n, k, out, [height,] width)."""
-    delta = torch.cat([d.flatten(3) for _, d in calls], 3).transpose(2, 3)
+    delta = joined([d.flatten(3) for _, d in calls], 3).transpose(2, 3)
     weight_scale, bias_scale = (getattr(module, name, 1.0) for name in ("weight_scale", "bias_scale"))
 
     def weight():
-        patches = weight_scale * torch.cat([_patches(module, h) for h, _ in calls], 2).transpose(1, 2)
+        patches = weight_scale * joined([_patches(module, h) for h, _ in calls], 2).transpose(1, 2)
         groups = zip(patches.chunk(module.groups, 2), delta.chunk(module.groups, 3), strict=True)
         return [outer(h, d) for h, d in groups]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ntklab.structured.factors import Indexed
-from ntklab.structured.rule import Rule
+from ntklab.structured.rule import Rule, joined
 
 
 def _factors(module: nn.Embedding, calls: list[tuple[Tensor, Tensor]]) -> list[Indexed]:
     """h (n, ...) row indices, delta (n, k, ..., features)."""
-    index = torch.cat([h.reshape(len(h), -1) for h, _ in calls], 1)
-    delta = torch.cat([d.reshape(*d.shape[:2], -1, d.shape[-1]) for _, d in calls], 2)
+    index = joined([h.reshape(len(h), -1) for h, _ in calls], 1)
+    delta = joined([d.reshape(*d.shape[:2], -1, d.shape[-1]) for _, d in calls], 2)
     if module.padding_idx is not None:
         delta = delta * (index != module.padding_idx)[:, None, :, None]
     return [Indexed(index, delta)]

@@ -5,17 +5,16 @@ Source: Novak, Sohl-Dickstein and Schoenholz, "Fast finite width neural tangent 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ntklab.structured.factors import outer
-from ntklab.structured.rule import Rule, affine
+from ntklab.structured.rule import Rule, affine, joined
 
 
 def _factors(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> list:
     """h (n, ..., in), delta (n, k, ..., out); scales as in ``ntklab.finite.ScaledLinear``."""
-    h = torch.cat([h.reshape(len(h), -1, h.shape[-1]) for h, _ in calls], 1)
-    delta = torch.cat([d.reshape(*d.shape[:2], -1, d.shape[-1]) for _, d in calls], 2)
+    h = joined([h.reshape(len(h), -1, h.shape[-1]) for h, _ in calls], 1)
+    delta = joined([d.reshape(*d.shape[:2], -1, d.shape[-1]) for _, d in calls], 2)
     weight_scale, bias_scale = (getattr(module, name, 1.0) for name in ("weight_scale", "bias_scale"))
     return affine(
         module,

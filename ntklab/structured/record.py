@@ -26,9 +26,6 @@ class Call:
     shape: torch.Size
     edge: GradientEdge
 
-    def output_like(self, outputs: int) -> Tensor:
-        return self.h.new_zeros(self.shape[0], outputs, *self.shape[1:])
-
 
 @contextmanager
 def recording(model: nn.Module, modules: Iterable[nn.Module]) -> Iterator[dict[nn.Module, list[Call]]]:
@@ -87,13 +84,13 @@ def output_gradients(outputs: Tensor, calls: list[Call]) -> list[Tensor]:
     Only these are asked for, so no gradient of a parameter is ever formed.
     """
     k = outputs.shape[1]
-    deltas = [call.output_like(k) for call in calls]
+    deltas = [outputs.new_zeros(call.shape[0], k, *call.shape[1:]) for call in calls]
     if not outputs.requires_grad or not calls:
         return deltas
+    edges = [call.edge for call in calls]
     for a in range(k):
         weights = torch.zeros_like(outputs)
         weights[:, a] = 1
-        edges = [call.edge for call in calls]
         grads = torch.autograd.grad(outputs, edges, weights, retain_graph=a < k - 1, allow_unused=True)
         for delta, grad in zip(deltas, grads, strict=True):
             if grad is not None:

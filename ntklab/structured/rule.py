@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from ntklab.structured.factors import Vector
@@ -44,6 +45,11 @@ class Rule:
     factors: Callable[[nn.Module, list[tuple[Tensor, Tensor]]], list]
     limits: Callable[[nn.Module], str | None] = _no_limits
     parameters: tuple[str, ...] = ("weight", "bias")
+
+
+def joined(parts: list[Tensor], axis: int) -> Tensor:
+    """Concatenation that costs nothing for a single part, the usual case."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
 def trains(module: nn.Module, name: str) -> bool:
