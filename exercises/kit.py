@@ -127,14 +127,19 @@ def _array(value) -> np.ndarray:
 
 def _difference(got: np.ndarray, want: np.ndarray, deviation: np.ndarray, error: float) -> str:
     """Say how a wrong array is wrong: a constant factor, a transpose, or its worst entry."""
+    if want.size == 1:
+        return f"got {got.item():.6g}, expected {want.item():.6g} (off by {100 * error:.2g} %)."
     factor = float((got * want).sum() / (want**2).sum())
     if factor != 0 and np.abs(got - factor * want).max() < 1e-3 * np.abs(got).max():
         return f"the result is {factor:.4g} times the expected one. Which factor is missing or extra?"
-    if want.ndim == 2 and want.shape[0] == want.shape[1] and np.allclose(got, want.T):
+    if (
+        want.ndim == 2
+        and want.shape[0] == want.shape[1]
+        and np.abs(got - want.T).max() < 1e-3 * np.abs(got).max()
+    ):
         return "the result is the transpose of the expected one."
     worst = np.unravel_index(deviation.argmax(), deviation.shape)
-    where = f" at [{', '.join(map(str, worst))}]" if worst else ""
     return (
-        f"off by {error:.2g} of the largest expected entry; worst{where}: "
+        f"off by {100 * error:.2g} % of the largest expected entry; worst at [{', '.join(map(str, worst))}]: "
         f"got {got[worst]:.6g}, expected {want[worst]:.6g}."
     )

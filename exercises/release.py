@@ -59,7 +59,9 @@ def learner_notebook(source: NotebookNode) -> NotebookNode:
         if re.search(r"### (BEGIN|END) ", cell.source):
             raise ValueError(f"cell {cell.id}: a mark that does not belong into this kind of cell")
         if flags.get("locked"):
-            cell.metadata.update(deletable=False, editable=False)
+            cell.metadata.update(editable=False)
+        if flags.get("locked") or flags.get("solution"):
+            cell.metadata.update(deletable=False)
         if cell.cell_type == "code":
             cell.outputs = []
             cell.execution_count = None
@@ -143,8 +145,8 @@ def run(notebook: NotebookNode, folder: Path) -> None:
     """Execute every cell in a fresh kernel and keep the outputs."""
     from nbclient import NotebookClient
 
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=120, record_timing=False, resources=resources).execute()
+    options = {"timeout": 120, "record_timing": False, "coalesce_streams": True}
+    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, **options).execute()
 
 
 def release(source: Path, execute: bool = False) -> dict[Path, str]:
