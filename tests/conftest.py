@@ -7,7 +7,7 @@ import os
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Two workers with two threads each on two cores are slower than two workers with one: set before torch loads.
+    # Two workers of two threads each on two cores would wait for each other. Set before torch is loaded.
     os.environ["OMP_NUM_THREADS"] = "1"
 
 

@@ -38,8 +38,6 @@ HOSTS_WITH_BUTTONS = ("github.com", "gitlab.com")
 
 
 def setup(app: Sphinx) -> dict:
-    if Path(__file__).with_name("quiz.py").exists():
-        app.setup_extension("quiz")
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it, though the pages take no comments
     app.connect("config-inited", configure, priority=100)  # before the theme and myst-nb read their options
     app.connect("html-page-context", offer_notebook)
