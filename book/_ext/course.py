@@ -19,13 +19,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
 
-KERNEL_ENVIRONMENT = {"NTKLAB_STATIC": "1", "OMP_NUM_THREADS": "2", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+KERNEL_ENVIRONMENT = {
+    "NTKLAB_STATIC": "1",
+    "OMP_NUM_THREADS": "2",
+    # A progress bar in a kernel is a live widget, and the page would load a widget manager for it.
+    # tqdm writes plain bars to stderr, which pages leave out, where a variable of this prefix exists.
+    "SPYDER_LIKE_PROGRESS": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
 MATHJAX_PARTS = (
     "tex-mml-chtml.js",
     "output/chtml/fonts/woff-v2",
@@ -41,6 +49,7 @@ def setup(app: Sphinx) -> dict:
     app.add_config_value("comments_config", {}, "")  # Jupyter Book sets it, though the pages take no comments
     app.connect("config-inited", configure, priority=100)  # before the theme and myst-nb read their options
     app.connect("html-page-context", offer_notebook)
+    app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -188,3 +197,15 @@ def offer_notebook(app: Sphinx, pagename: str, templatename: str, context: dict,
     offered.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(notebook, offered)
     context["ipynb_source"] = f"{pagename}.ipynb"
+
+
+def visit_citation(translator, node: nodes.citation) -> None:
+    """An entry of the bibliography as a list item: docutils gives it a role that ARIA has deprecated."""
+    if not isinstance(node.previous_sibling(), nodes.citation):
+        translator.body.append('<div role="list" class="citation-list">\n')
+    translator.body.append(translator.starttag(node, "div", classes=["citation"], role="listitem"))
+
+
+def depart_citation(translator, node: nodes.citation) -> None:
+    last = not isinstance(node.next_node(descend=False, siblings=True), nodes.citation)
+    translator.body.append("</div>\n</div>\n" if last else "</div>\n")
