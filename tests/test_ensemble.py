@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 
+import ntklab as nl
 from ntklab.dynamics import GradientFlow
 from ntklab.ensemble import ensemble, gp_posterior
 
@@ -96,6 +97,18 @@ def test_where_theta_equals_k_the_trained_ensemble_is_the_noise_free_posterior_a
     trained, bayes = ensemble(all_layers, x, y, x_test), gp_posterior(all_layers, x, y, x_test)
     assert np.abs(trained.mean - bayes.mean).max() > 1e-2
     assert np.linalg.eigvalsh(trained.covariance - bayes.covariance)[0] > -1e-10  # no estimator beats Bayes
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_training_only_the_readout_of_a_deep_network_samples_its_noise_free_posterior(dtype):
+    x, y, x_test = (a.astype(dtype) for a in points(n=6, d=4))
+    frozen = nl.Dense(1.4, 0.2, trainable=False)
+    arch = nl.Sequential(frozen, nl.ReLU(), frozen, nl.Erf(), nl.Dense(1.1))
+    trained, bayes = ensemble(arch, x, y, x_test), gp_posterior(arch, x, y, x_test)
+    tolerance = 1e-10 if dtype == np.float64 else 1e-3
+    np.testing.assert_allclose(trained.mean, bayes.mean, atol=tolerance)
+    np.testing.assert_allclose(trained.covariance, bayes.covariance, atol=tolerance)
+    assert trained.mean.dtype == trained.covariance.dtype == dtype
 
 
 def test_infinite_time_is_the_closed_form_by_linear_solves():
