@@ -1,16 +1,20 @@
 """Neural tangent kernels in PyTorch: one architecture, three views.
 
-    import ntklab as nl
+import ntklab as nl
 
-    arch = nl.Sequential(nl.Dense(sigma_w=1.4, sigma_b=0.1), nl.ReLU(), nl.Dense())
-    arch.kernel(x1, x2)                                   # infinite width: (nngp, ntk)
-    net = arch.finite(width=512, input_shape=(784,))      # finite width: a torch.nn.Module
-    nl.empirical_ntk(net, x1, x2)                         # the finite net's own kernel
+arch = nl.Sequential(nl.Dense(sigma_w=1.4, sigma_b=0.1), nl.ReLU(), nl.Dense())
+arch.kernel(x1, x2)                                   # infinite width: (nngp, ntk)
+net = arch.finite(width=512, input_shape=(784,))      # finite width: a torch.nn.Module
+nl.empirical_ntk(net, x1, x2)                         # the finite net's own kernel
 """
 
-from ntklab import data
+from ntklab import data, plotting
+from ntklab.cross_entropy import CrossEntropyFlow
 from ntklab.dynamics import GradientDescent, GradientFlow
 from ntklab.empirical import empirical_ntk
+from ntklab.ensemble import Prediction, ensemble, gp_posterior
+from ntklab.explorer import explorer
+from ntklab.finite import FiniteNetwork
 from ntklab.kernel import Kernels
 from ntklab.layers import (
     GELU,
@@ -20,6 +24,7 @@ from ntklab.layers import (
     Elementwise,
     Erf,
     Identity,
+    Layer,
     LayerNorm,
     LeakyReLU,
     Polynomial,
@@ -30,4 +35,43 @@ from ntklab.layers import (
     Sin,
 )
 from ntklab.linearize import linearize
+from ntklab.momentum import Momentum
 from ntklab.monte_carlo import MonteCarlo, monte_carlo_kernel
+from ntklab.training import History, train
+
+__all__ = [
+    "GELU",
+    "Abs",
+    "Cos",
+    "CrossEntropyFlow",
+    "Dense",
+    "Elementwise",
+    "Erf",
+    "FiniteNetwork",
+    "GradientDescent",
+    "GradientFlow",
+    "History",
+    "Identity",
+    "Kernels",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Momentum",
+    "MonteCarlo",
+    "Polynomial",
+    "Prediction",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sign",
+    "Sin",
+    "data",
+    "empirical_ntk",
+    "ensemble",
+    "explorer",
+    "gp_posterior",
+    "linearize",
+    "monte_carlo_kernel",
+    "plotting",
+    "train",
+]

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ntklab._validate import choice, finite as require_finite, positive_int, real
+from ntklab._validate import choice, positive_int, real
 from ntklab.layers.base import Layer
 
 PARAMETERIZATIONS = ("ntk", "standard", "mean_field", "mup")
@@ -36,7 +36,9 @@ class ScaledLinear(nn.Module):
     role: "input", "hidden" or "readout", the place in the network that its learning rate depends on.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, weight_scale: float, bias_scale: float, role: str):
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, weight_scale: float, bias_scale: float, role: str
+    ):
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
@@ -112,7 +114,9 @@ class FiniteNetwork(nn.Module):
     arch, width, parameterization: what it was made from.
     """
 
-    def __init__(self, arch: Layer, body: nn.Module, width: tuple[int, ...], parameterization: str, input_shape):
+    def __init__(
+        self, arch: Layer, body: nn.Module, width: tuple[int, ...], parameterization: str, input_shape
+    ):
         super().__init__()
         self.arch, self.width, self.parameterization = arch, width, parameterization
         self.input_shape = tuple(input_shape)
@@ -120,7 +124,9 @@ class FiniteNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != self.input_shape:
-            raise ValueError(f"x must have shape (n, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"x must have shape (n, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}"
+            )
         return self.body(x)
 
     def extra_repr(self) -> str:
@@ -218,7 +224,7 @@ def finite(
     else:
         generator.manual_seed(_seed(seed))
     builder = Builder(widths, outputs, parameterization, generator, dtype)
-    body, units = arch.build(builder, Units(shape))
+    body, _units = arch.build(builder, Units(shape))
     if builder.built != hidden + 1:
         raise ValueError(f"built {builder.built} weight layers of {hidden + 1}")
     return FiniteNetwork(arch, body, tuple(widths), parameterization, shape)
@@ -228,7 +234,9 @@ def _widths(width, hidden: int) -> list[int]:
     if isinstance(width, Sequence) and not isinstance(width, str):
         widths = [positive_int(f"width[{i}]", size) for i, size in enumerate(width)]
         if len(widths) != hidden:
-            raise ValueError(f"width must have one entry for each of the {hidden} hidden layers, got {len(widths)}")
+            raise ValueError(
+                f"width must have one entry for each of the {hidden} hidden layers, got {len(widths)}"
+            )
         return widths
     return [positive_int("width", width)] * hidden
 

@@ -94,9 +94,13 @@ def _checked(state: State) -> tuple[Tensor, Tensor]:
     tau = state.tau.expand_as(state.rho)
     top = scale.detach().amax() * torch.clamp(state.tau.detach().abs().amax(), min=1)
     if not float(top) <= limits.max:
-        raise ValueError(f"a kernel value overflows {scale.dtype}: use smaller inputs, smaller sigma_w or float64")
+        raise ValueError(
+            f"a kernel value overflows {scale.dtype}: use smaller inputs, smaller sigma_w or float64"
+        )
     if float(scale.detach().amin()) < limits.tiny:
         present = (state.std1.detach() > 0) & (state.std2.detach() > 0)
         if (present & (scale.detach() < limits.tiny)).any():
-            raise ValueError(f"a kernel value underflows {scale.dtype}: use larger inputs, larger sigma_w or float64")
+            raise ValueError(
+                f"a kernel value underflows {scale.dtype}: use larger inputs, larger sigma_w or float64"
+            )
     return state.rho * scale, tau * scale

@@ -36,7 +36,7 @@ class _ArcCosine(Function):
     def forward(rho):
         order0 = torch.acos(-rho).div_(math.pi)
         sine = _sine(rho)
-        order1 = torch.addcmul(sine.mul_(1 / math.pi), order0, rho)
+        order1 = torch.addcmul(sine.mul_(1 / math.pi), order0, rho).clamp_(max=1)
         if float(rho.amin()) < -0.98:  # angle beyond pi - 0.2: sin phi - phi cos phi cancels
             order1 = torch.where(rho < -0.98, _near_opposite(math.pi * order0), order1)
         return order1, order0

@@ -38,7 +38,9 @@ class Dense(Layer):
         if state.layout in (Layout.PIXELS, Layout.PIXEL_PAIRS):
             raise ValueError("images go into Dense through Flatten() or pooling only")
         std1, signal1, bias1 = self._shares(state.std1)
-        std2, signal2, bias2 = (std1, signal1, bias1) if state.std2 is state.std1 else self._shares(state.std2)
+        std2, signal2, bias2 = (
+            (std1, signal1, bias1) if state.std2 is state.std1 else self._shares(state.std2)
+        )
         rho, tau = state.rho, state.tau
         if self.sigma_b or not self.sigma_w:
             signal = signal1 * signal2

@@ -89,10 +89,16 @@ class Elementwise(Activation):
             alpha, fine = hermite.coefficients(function, s, 2 * degree, degree)
             _, coarse = hermite.coefficients(function, s, degree, 1)
             if not torch.isfinite(fine).all():
-                raise ValueError(f"{name} is not finite at the pre-activations met (standard deviation {s.max():.3g})")
+                raise ValueError(
+                    f"{name} is not finite at the pre-activations met (standard deviation {s.max():.3g})"
+                )
             scale = torch.where(fine > 0, fine, 1.0)
             series = (alpha * alpha).sum(-1)
-            gap = max(gap, float(((series - fine).abs() / scale).max()), float(((coarse - fine).abs() / scale).max()))
+            gap = max(
+                gap,
+                float(((series - fine).abs() / scale).max()),
+                float(((coarse - fine).abs() / scale).max()),
+            )
         return gap
 
     def _slope(self, z: Tensor) -> Tensor:
@@ -103,7 +109,9 @@ class Elementwise(Activation):
             z = z if keep else z.detach().requires_grad_()
             value = self.fn(z)
             if value.shape != z.shape:
-                raise ValueError(f"fn must be elementwise: shape {tuple(z.shape)} became {tuple(value.shape)}")
+                raise ValueError(
+                    f"fn must be elementwise: shape {tuple(z.shape)} became {tuple(value.shape)}"
+                )
             if not value.requires_grad:
                 return torch.zeros_like(z)
             slope = torch.autograd.grad(value.sum(), z, create_graph=keep, allow_unused=True)[0]

@@ -27,7 +27,9 @@ class Polynomial(Activation):
         try:
             values = tuple(self.coefficients)
         except TypeError:
-            raise TypeError(f"coefficients must be a sequence of numbers, got {self.coefficients!r}") from None
+            raise TypeError(
+                f"coefficients must be a sequence of numbers, got {self.coefficients!r}"
+            ) from None
         if not values:
             raise ValueError("coefficients is empty, wanted at least one number")
         values = tuple(real(f"coefficients[{k}]", value) for k, value in enumerate(values))

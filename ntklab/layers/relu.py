@@ -11,7 +11,7 @@ from torch import nn
 from ntklab._validate import real
 from ntklab.layers.activation import Activation, require_gaussian
 from ntklab.layers.angles import arc_cosine
-from ntklab.layers.state import State
+from ntklab.layers.state import State, snap
 
 
 class PiecewiseLinear(Activation):
@@ -31,7 +31,7 @@ class PiecewiseLinear(Activation):
         bend = (1 - self.slope) ** 2 / (1 + self.slope**2)
         order1, order0 = arc_cosine(state.rho)
         if bend != 1:
-            order1 = bend * order1 + (1 - bend) * state.rho
+            order1 = snap(bend * order1 + (1 - bend) * state.rho)
             order0 = bend * order0 + (1 - bend)
         std1, std2 = gain * state.std1, gain * state.std2
         return state.to(

@@ -59,14 +59,18 @@ def _in_range(where: str, before: torch.Tensor, after: torch.Tensor) -> None:
     """Refuse standard deviations that overflowed, or vanished by underflow."""
     top = float(after.detach().amax())
     if not top <= torch.finfo(after.dtype).max:
-        raise ValueError(f"{where}: a standard deviation overflows {after.dtype}; use smaller sigma or inputs")
+        raise ValueError(
+            f"{where}: a standard deviation overflows {after.dtype}; use smaller sigma or inputs"
+        )
     tiny = torch.finfo(after.dtype).tiny
     if float(after.detach().amin()) < tiny:
         lost = (after.detach() < tiny) & (after.detach() > 0)
         if after.shape == before.shape:
             lost = lost | ((after.detach() == 0) & (before.detach() > 0))
         if lost.any() and not _maps_to_zero(before, after):
-            raise ValueError(f"{where}: a standard deviation underflows {after.dtype}; use larger sigma or inputs")
+            raise ValueError(
+                f"{where}: a standard deviation underflows {after.dtype}; use larger sigma or inputs"
+            )
 
 
 def _maps_to_zero(before: torch.Tensor, after: torch.Tensor) -> bool:
