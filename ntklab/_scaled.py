@@ -24,15 +24,18 @@ def scaled_product(rows: Tensor, a: Tensor, b: Tensor, columns: Tensor) -> Tenso
     """
     weights = (a * b.exp()).T[:, :, None] * columns[:, None, :]  # (N, T, C)
     out = (rows @ weights.flatten(1)).reshape(len(rows), len(a), -1).permute(1, 0, 2)
-    for t, c in (~out.isfinite()).any(1).nonzero().tolist():
-        out[t, :, c] = _log_product(rows, a[t] * columns[:, c], b[t])
+    overflown = (~out.isfinite()).any(1).nonzero().tolist()
+    if overflown:
+        log_rows, log_a, log_columns = rows.abs().log(), a.abs().log() + b, columns.abs().log()
+    for t, c in overflown:
+        sign = rows.sign() * a[t].sign() * columns[:, c].sign()
+        out[t, :, c] = _signed_exp_sum(sign, log_rows + log_a[t] + log_columns[:, c])
     return out
 
 
-def _log_product(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """rows @ (a exp(b)) for rows (R, N), a and b (N,), by a signed log-sum-exp per row."""
-    terms = rows.abs().log() + a.abs().log() + b
-    top = terms.amax(1, keepdim=True)
+def _signed_exp_sum(sign: Tensor, power: Tensor) -> Tensor:
+    """sum_j sign_ij exp(power_ij) for each row i of (R, N)."""
+    top = power.amax(1, keepdim=True)
     top = torch.where(top.isinf(), 0.0, top)  # a row of zeros
-    total = (rows.sign() * a.sign() * (terms - top).exp()).sum(1)
+    total = (sign * (power - top).exp()).sum(1)
     return total.sign() * (top[:, 0] + total.abs().log()).exp()

@@ -101,5 +101,5 @@ def filled(name: str, value: Tensor | float, like: Tensor, shape: tuple[int, ...
     if isinstance(value, Tensor) and value.ndim > 0:
         if tuple(value.shape) != shape:
             raise ValueError(f"{name} must be a number or have shape {shape}, got {tuple(value.shape)}")
-        return value.detach().to(torch.float64)
+        return value.detach().to(torch.float64, copy=True)
     return torch.full(shape, float(value), dtype=torch.float64, device=like.device)

@@ -97,6 +97,7 @@ class ConstantKernel:
         check_test_kernel(kernel, self._shape)
         f0 = filled("f0", start, y, (len(kernel), *y.shape[1:]))
         rows = flat(kernel.detach().to(torch.float64)) @ self._vectors / self._lambda
+        finite("k_test_train over the eigenvalues of k_train", rows)
         return back(self._evolve(t, rows, f0).to(kernel.dtype))
 
     def _evolve(self, t, rows: Tensor, f0: Tensor) -> Tensor:

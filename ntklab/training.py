@@ -75,8 +75,10 @@ def train(
     batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     if batch_size is not None and batch_size > task.n:
         raise ValueError(f"batch_size must be at most the number of samples {task.n}, got {batch_size}")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"seed must be an integer, got {seed!r}")
     recorded = _recorded(record, steps)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     if learning_rate is None:
         learning_rate = _default_rate(task, optimizer, batch_size, generator)
     learning_rate = real("learning_rate", learning_rate, minimum=0.0, strict=True)

@@ -263,6 +263,24 @@ def test_kernels_of_extreme_scale_behave_like_their_rescaled_copy():
             np.testing.assert_allclose(scaled_test, plain.test(t, k_test, f0=f0_test), rtol=1e-8)
 
 
+def test_targets_near_the_end_of_float64_diverge_to_infinity_too():
+    k, k_test, y, f0, _ = problem()
+    y, f0 = y * 1e300, f0 * 1e300
+    descent = GradientDescent(k, y, f0=f0, learning_rate=1.0)
+    for t in (1, 10, 100, 10**6, INF):
+        assert not np.isnan(descent.train(t)).any() and not np.isnan(descent.test(t, k_test)).any()
+    assert np.isinf(descent.train(10**6)).all()
+
+
+def test_later_changes_of_the_arguments_do_not_reach_the_solution():
+    k, _, y, f0, _ = (torch.tensor(a) for a in problem())
+    flow = GradientFlow(k, y, f0=f0)
+    before = flow.train([0.0, 1.0])
+    for argument in (k, y, f0):
+        argument.mul_(2)
+    torch.testing.assert_close(flow.train([0.0, 1.0]), before, rtol=0, atol=0)
+
+
 def test_a_zero_kernel_learns_nothing():
     for method in (GradientFlow, GradientDescent):
         still = method(np.zeros((3, 3)), [1.0, 2.0, 3.0], f0=0.5)

@@ -383,6 +383,7 @@ def test_width_scaled_rates_of_the_network_are_used():
         ({"record": [0, 11]}, ValueError, "record"),
         ({"record": "all"}, TypeError, "record"),
         ({"probe": -1}, ValueError, "probe"),
+        ({"seed": None}, TypeError, "seed"),
         ({"loss": "cross_entropy", "y": np.full(6, 2.0)}, ValueError, "probabilities"),
     ],
 )
