@@ -97,7 +97,7 @@ def test_every_term_is_in_the_glossary(pages):
 
 
 def test_every_glossary_term_is_explained(pages):
-    body = pages[BOOK / "reference" / "glossary.md"].split("```{glossary}\n")[1].split("```")[0]
+    body = pages[BOOK / "reference" / "glossary.md"].split("```{glossary}\n:sorted:\n")[1].split("```")[0]
     for block in body.strip().split("\n\n"):
         lines = block.splitlines()
         assert re.match(r"\S", lines[0]) and lines[-1].startswith("  ") and lines[-1].endswith("."), lines[0]
