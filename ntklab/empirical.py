@@ -49,34 +49,35 @@ def empirical_ntk(model, x1, x2=None, *, outputs="average", method="auto", batch
         batch_size = positive_int("batch_size", batch_size)
     check_model(model)
     x1, x2, back = _inputs(model, x1, x2)
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         return back(_empirical_ntk(model, x1, x2, outputs == "average", method, batch_size))
 
 
 def _empirical_ntk(model, x1, x2, average: bool, method: str, batch_size: int | None) -> Tensor:
-    k = _check_outputs(model, x1)
-    result = None
+    forward, result = _Forward(model, x1[:1]), None
     if method != "jacobian":
         try:
-            tape = Tape(model, lambda x: _forward(model, x), covers, x1[:1], average)
-            result = _contract(tape, x1, x2, batch_size)
+            result = _contract(Tape(model, forward, covers, x1[:1], average), x1, x2, batch_size)
         except Uncovered:
             if method == "structured":
                 raise
     if result is None:
-        result = _contract(_Jacobian(model, k, average), x1, x2, batch_size)
+        result = _contract(_Jacobian(model, forward, x1[:2], average), x1, x2, batch_size)
     if not torch.isfinite(result).all():
         raise ValueError(f"the empirical kernel leaves the range of {result.dtype}")
     result = result.permute(0, 2, 1, 3)
-    return result[:, :, 0, 0] / k if average else result
+    return result[:, :, 0, 0] / forward.alone.shape[1] if average else result
 
 
 class _Jacobian:
     """``jacobian(x)``: per-sample gradients, one Vector (n, k, p) a parameter."""
 
-    def __init__(self, model: nn.Module, k: int, average: bool):
-        self.model, self.average = model, average
+    def __init__(self, model: nn.Module, forward: _Forward, samples: Tensor, average: bool):
+        self.forward, self.average = forward, average
         self.parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        with torch.no_grad():
+            k = forward(samples[:1]).shape[1]
+            forward(samples)
         self.sample_entries = k * sum(p.numel() for p in self.parameters.values())
 
     def __call__(self, x: Tensor) -> list[Vector]:
@@ -88,7 +89,7 @@ class _Jacobian:
         return [vector.merged() for vector in vectors] if self.average else vectors
 
     def _single(self, parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
-        return _forward(self.model, sample.unsqueeze(0), parameters)[0]
+        return self.forward(sample.unsqueeze(0), parameters)[0]
 
     @torch.enable_grad()
     def _loop(self, x: Tensor) -> dict[str, Tensor]:
@@ -99,11 +100,8 @@ class _Jacobian:
             for sample in x
             for output in self._single(leaves, sample)
         ]
-        columns = zip(*grads, strict=True)
-        return {
-            name: torch.stack(column).unflatten(0, (len(x), -1))
-            for name, column in zip(leaves, columns, strict=True)
-        }
+        columns = zip(leaves, zip(*grads, strict=True), strict=True)
+        return {name: torch.stack(column).unflatten(0, (len(x), -1)) for name, column in columns}
 
 
 def _contract(gradients: Callable, x1: Tensor, x2: Tensor | None, batch_size: int | None) -> Tensor:
@@ -127,32 +125,43 @@ def _contract(gradients: Callable, x1: Tensor, x2: Tensor | None, batch_size: in
     return torch.cat([torch.cat(row, 2) for row in blocks], 0)
 
 
-def _forward(model: nn.Module, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
-    """Outputs (n, k); the model works on copies of its buffers, so that none of them changes."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    y = functional_call(model, {**buffers, **(parameters or {})}, (x,))
-    if not isinstance(y, Tensor):
-        raise TypeError(f"the model must return a tensor, got {type(y).__name__}")
-    if y.dim() == 0 and len(x) == 1:
-        return y.reshape(1, 1)
-    if y.dim() == 0 or len(y) != len(x):
-        raise ValueError(f"the model must return one row a sample, got {tuple(y.shape)} for {len(x)} samples")
-    return y.reshape(len(x), -1)
+class _Forward:
+    """``forward(x)``: the model's outputs (n, k), at its own parameters or at those given.
 
+    The model works on copies of its buffers, so that none of them changes.  Where ``sample`` (1, ...)
+    leads a batch again, its outputs must be the same again.
+    """
 
-def _check_outputs(model: nn.Module, x: Tensor) -> int:
-    """The number of outputs k; ValueError if the first sample's depend on other samples or on chance."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        alone, again = _forward(model, x[:1]), _forward(model, x[:2])[:1]
-    if not torch.isfinite(alone).all():
-        raise ValueError("the model returns NaN or infinity")
-    tolerance = torch.finfo(alone.dtype).eps ** 0.5 * max(1.0, alone.abs().max().item())
-    if (alone - again).abs().max() > tolerance:
-        raise ValueError(
-            "the model's output for one sample depends on the other samples or on chance "
-            "(dropout, batch statistics); model.eval() turns that off"
-        )
-    return alone.shape[1]
+    def __init__(self, model: nn.Module, sample: Tensor):
+        self.model, self.sample, self.alone = model, sample, None
+
+    def __call__(self, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        changed = {**buffers, **(parameters or {})}
+        y = functional_call(self.model, changed, (x,)) if changed else self.model(x)
+        if not isinstance(y, Tensor):
+            raise TypeError(f"the model must return a tensor, got {type(y).__name__}")
+        if y.shape[:1] != x.shape[:1] and not (y.dim() == 0 and len(x) == 1):
+            shape = tuple(y.shape)
+            raise ValueError(
+                f"the model must return one row a sample, got shape {shape} for {len(x)} samples"
+            )
+        y = y.reshape(len(x), -1)
+        if parameters is None and torch.equal(x[:1], self.sample):
+            self._compare(y[:1].detach())
+        return y
+
+    def _compare(self, y: Tensor) -> None:
+        if self.alone is None:
+            if not torch.isfinite(y).all():
+                raise ValueError("the model returns NaN or infinity")
+            self.alone = y
+        tolerance = torch.finfo(y.dtype).eps ** 0.5 * max(1.0, self.alone.abs().max().item())
+        if not (y - self.alone).abs().max() <= tolerance:
+            raise ValueError(
+                "the model's output for one sample depends on the other samples or on chance "
+                "(dropout, batch statistics); model.eval() turns that off"
+            )
 
 
 def check_model(model: nn.Module) -> None:
@@ -194,7 +203,8 @@ def _inputs(model: nn.Module, x1, x2):
             raise ValueError(f"{name} must be samples of shape (n, ...), got a number")
         dtype = torch.long if looks_up and _integers(original) else parameter.dtype
         cast.append(value.detach().to(device=parameter.device, dtype=dtype))
-        finite(name, cast[-1])
+        if dtype != value.dtype:
+            finite(name, cast[-1])
     return *cast, back
 
 

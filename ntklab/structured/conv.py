@@ -6,20 +6,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ntklab.structured.factors import outer
-from ntklab.structured.rule import Rule, affine, joined
+from ntklab.structured.linear import trained_inputs
+from ntklab.structured.rule import Rule, joined
 
 
 def _factors(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> list:
     """h (n, channels, [height,] width), delta (n, k, out, [height,] width)."""
     delta = joined([d.flatten(3) for _, d in calls], 3).transpose(2, 3)
-    weight_scale, bias_scale = (getattr(module, name, 1.0) for name in ("weight_scale", "bias_scale"))
-
-    def weight():
-        patches = weight_scale * joined([_patches(module, h) for h, _ in calls], 2).transpose(1, 2)
-        groups = zip(patches.chunk(module.groups, 2), delta.chunk(module.groups, 3), strict=True)
-        return [outer(h, d) for h, d in groups]
-
-    return affine(module, weight, bias=lambda: bias_scale * delta.sum(2))
+    patches = joined([_patches(module, h) for h, _ in calls], 2).transpose(1, 2)
+    groups = zip(patches.chunk(module.groups, 2), delta.chunk(module.groups, 3), strict=True)
+    return [outer(trained_inputs(module, h), d) for h, d in groups]
 
 
 def _patches(module: nn.Module, h: Tensor) -> Tensor:

@@ -8,19 +8,28 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ntklab.structured.factors import outer
-from ntklab.structured.rule import Rule, affine, joined
+from ntklab.structured.rule import Rule, joined, trains
+
+
+def trained_inputs(module: nn.Module, h: Tensor) -> Tensor:
+    """What multiplies the trainable parameters: h (n, T, d), and 1 for the bias, each with its scale.
+
+    Scales as in ``ntklab.finite.ScaledLinear``; a bias is the weight of a constant input.
+    """
+    columns = []
+    if trains(module, "weight"):
+        scale = getattr(module, "weight_scale", 1.0)
+        columns.append(h if scale == 1 else scale * h)
+    if trains(module, "bias"):
+        columns.append(h.new_full((*h.shape[:2], 1), getattr(module, "bias_scale", 1.0)))
+    return joined(columns, 2)
 
 
 def _factors(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> list:
-    """h (n, ..., in), delta (n, k, ..., out); scales as in ``ntklab.finite.ScaledLinear``."""
+    """h (n, ..., in), delta (n, k, ..., out)."""
     h = joined([h.reshape(len(h), -1, h.shape[-1]) for h, _ in calls], 1)
     delta = joined([d.reshape(*d.shape[:2], -1, d.shape[-1]) for _, d in calls], 2)
-    weight_scale, bias_scale = (getattr(module, name, 1.0) for name in ("weight_scale", "bias_scale"))
-    return affine(
-        module,
-        weight=lambda: [outer(h if weight_scale == 1 else weight_scale * h, delta)],
-        bias=lambda: bias_scale * delta.sum(2),
-    )
+    return [outer(trained_inputs(module, h), delta)]
 
 
 linear = Rule(_factors)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ntklab.structured.factors import Vector
-from ntklab.structured.rule import Rule, affine
+from ntklab.structured.rule import Rule, trains
 
 
 def _layer_norm(module: nn.LayerNorm, h: Tensor) -> Tensor:
@@ -51,12 +51,13 @@ def _over_channels(normalise) -> Rule:
     return Rule(factors)
 
 
-def _affine(module, calls, normalise, summed) -> list:
-    return affine(
-        module,
-        weight=lambda: [Vector(sum(summed(d * normalise(module, h).unsqueeze(1)) for h, d in calls))],
-        bias=lambda: sum(summed(d) for _, d in calls),
-    )
+def _affine(module, calls, normalise, summed) -> list[Vector]:
+    factors = []
+    if trains(module, "weight"):
+        factors.append(Vector(sum(summed(d * normalise(module, h).unsqueeze(1)) for h, d in calls)))
+    if trains(module, "bias"):
+        factors.append(Vector(sum(summed(d) for _, d in calls)))
+    return factors
 
 
 layer_norm = _over_features(_layer_norm)

@@ -58,10 +58,10 @@ def check_paths(model: nn.Module, outputs: Tensor, calls: dict[nn.Module, list[C
     for module, own_calls in calls.items():
         for call in own_calls:
             inside.update(dict.fromkeys(_nodes(call.edge.node, until=call.source), module))
-    owners = {p: m for m in model.modules() for p in m.parameters(recurse=False) if p.requires_grad}
+    owners = {id(p): m for m in model.modules() for p in m.parameters(recurse=False) if p.requires_grad}
     for node in _nodes(outputs.grad_fn):
         for following, _ in node.next_functions:
-            parameter = getattr(following, "variable", None)
+            parameter = id(getattr(following, "variable", None))
             if parameter in owners and inside.get(node) is not owners[parameter]:
                 refuse(model, owners[parameter], "its parameters are also used outside its own forward pass")
 
@@ -78,21 +78,29 @@ def _nodes(start, until=None) -> set:
     return found
 
 
+def no_gradients(outputs: Tensor, calls: list[Call]) -> list[Tensor]:
+    """Zeros of the shapes of ``output_gradients``."""
+    return [outputs.new_zeros(call.shape[0], outputs.shape[1], *call.shape[1:]) for call in calls]
+
+
 def output_gradients(outputs: Tensor, calls: list[Call]) -> list[Tensor]:
     """Gradients of each output by each call's output: (n, k, ...), by k backward passes over the batch.
 
     Only these are asked for, so no gradient of a parameter is ever formed.
     """
-    k = outputs.shape[1]
-    deltas = [outputs.new_zeros(call.shape[0], k, *call.shape[1:]) for call in calls]
     if not outputs.requires_grad or not calls:
-        return deltas
-    edges = [call.edge for call in calls]
+        return no_gradients(outputs, calls)
+    k, edges, rows = outputs.shape[1], [call.edge for call in calls], []
     for a in range(k):
         weights = torch.zeros_like(outputs)
         weights[:, a] = 1
-        grads = torch.autograd.grad(outputs, edges, weights, retain_graph=a < k - 1, allow_unused=True)
-        for delta, grad in zip(deltas, grads, strict=True):
-            if grad is not None:
-                delta[:, a] = grad
-    return deltas
+        last = a == k - 1
+        rows.append(torch.autograd.grad(outputs, edges, weights, retain_graph=not last, allow_unused=True))
+    return [_stack(outputs, call, grads) for call, grads in zip(calls, zip(*rows, strict=True), strict=True)]
+
+
+def _stack(outputs: Tensor, call: Call, grads: tuple[Tensor | None, ...]) -> Tensor:
+    """(n, k, ...); zero where there is no way from the outputs to the call."""
+    if grads[0] is None:
+        return no_gradients(outputs, [call])[0]
+    return grads[0].unsqueeze(1) if len(grads) == 1 else torch.stack(grads, 1)

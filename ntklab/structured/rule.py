@@ -9,8 +9,6 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
-from ntklab.structured.factors import Vector
-
 
 class Uncovered(ValueError):
     """A model that the structured method cannot do exactly; the message names the module."""
@@ -55,9 +53,3 @@ def joined(parts: list[Tensor], axis: int) -> Tensor:
 def trains(module: nn.Module, name: str) -> bool:
     parameter = getattr(module, name, None)
     return parameter is not None and parameter.requires_grad
-
-
-def affine(module: nn.Module, weight: Callable[[], list], bias: Callable[[], Tensor]) -> list:
-    """The factors of whichever of weight and bias trains: a list, and gradients (n, k, p)."""
-    factors = weight() if trains(module, "weight") else []
-    return [*factors, Vector(bias())] if trains(module, "bias") else factors

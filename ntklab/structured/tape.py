@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ntklab.structured.factors import Vector
-from ntklab.structured.record import Call, check_paths, output_gradients, recording
+from ntklab.structured.record import Call, check_paths, no_gradients, output_gradients, recording
 from ntklab.structured.rule import Rule, describe, refuse
 
 Shapes = list[tuple[torch.Size, torch.Size]]
@@ -28,14 +28,13 @@ class Tape:
         outputs, calls = self._record(sample)
         self.shapes = {module: _shapes(own) for module, own in calls.items()}
         self._check_samples(calls, 1)
-        activations = sum(h.numel() + y.numel() for own in self.shapes.values() for h, y in own)
-        kept = sum(factor.numel() for factor in self._factors(outputs, calls))
-        self.sample_entries = 2 * (activations + kept) + outputs.numel()
+        self.sample_entries = 2 * self._entries(outputs, calls)
 
     def __call__(self, x: Tensor) -> list:
         outputs, calls = self._record(x)
         self._check_samples(calls, len(x))
-        return self._factors(outputs, calls)
+        deltas = output_gradients(outputs, [call for own in calls.values() for call in own])
+        return self._factors(outputs, calls, deltas)
 
     def _record(self, x: Tensor) -> tuple[Tensor, dict[nn.Module, list[Call]]]:
         with torch.enable_grad(), recording(self.model, self.rules) as calls:
@@ -50,9 +49,14 @@ class Tape:
             if _shapes(own) != expected:
                 refuse(self.model, module, "the first axis of its input or output does not run over samples")
 
-    def _factors(self, outputs: Tensor, calls: dict[nn.Module, list[Call]]) -> list:
-        deltas = iter(output_gradients(outputs, [call for own in calls.values() for call in own]))
-        factors = []
+    def _entries(self, outputs: Tensor, calls: dict[nn.Module, list[Call]]) -> int:
+        """Numbers that a batch of this size keeps in memory: activations, output gradients, factors."""
+        deltas = no_gradients(outputs, [call for own in calls.values() for call in own])
+        kept = [outputs, *deltas, *(call.h for own in calls.values() for call in own)]
+        return sum(item.numel() for item in [*kept, *self._factors(outputs, calls, deltas)])
+
+    def _factors(self, outputs: Tensor, calls: dict[nn.Module, list[Call]], deltas: list[Tensor]) -> list:
+        deltas, factors = iter(deltas), []
         for module, own in calls.items():
             if any(call.h._version != call.version for call in own):
                 refuse(self.model, module, "its input was changed in place after its call")
