@@ -34,7 +34,7 @@ clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis node_modules
 	find ntklab tests book exercises benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 	  { echo "python3 -m venv failed; on Debian: apt-get install python3-venv"; rm -rf .venv; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

@@ -3,7 +3,7 @@
 A Sphinx extension instead of a Makefile: ``jupyter-book build .`` and ``make book`` give the same pages.
 
 * Cells are executed with ``NTKLAB_STATIC=1``, so explorers draw their frames into the page.
-* The cache of executed cells lies in a folder named after a hash of ``ntklab`` and ``requirements.txt``:
+* The cache of executed cells lies in a folder named after a hash of ``ntklab`` and the pinned requirements:
   an output never outlives the code that made it.
 * The repository's buttons point to wherever this copy came from, so a fork's book points to the fork.
 * MathJax is taken from npm and served from the book itself, so the pages work without a network.
@@ -74,7 +74,8 @@ def cache_key(root: Path) -> str:
     sources = [
         path for path in (root / "ntklab").rglob("*") if path.is_file() and "__pycache__" not in path.parts
     ]
-    for path in [root / "requirements.txt", *sorted(sources)]:
+    pinned = [root / "requirements.txt", root / "constraints.txt"]
+    for path in [*pinned, *sorted(sources)]:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -104,7 +104,8 @@ def test_built_book_holds_no_trace_of_the_machine(book_copy, built_book):
 def small_book(tmp_path) -> Path:
     """The book's own configuration and extension around a single page."""
     root = copy_sources(
-        tmp_path / "small", ["_config.yml", "book/_ext", "book/assets", "package", "requirements"]
+        tmp_path / "small",
+        ["_config.yml", "book/_ext", "book/assets", "package", "requirements", "constraints"],
     )
     (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
     (root / "book" / "index.md").write_text(ONE_PAGE)
@@ -140,11 +141,11 @@ def test_change_of_the_package_executes_the_pages_anew(small_book):
 
 def test_cache_key_depends_on_package_data_and_requirements(small_book):
     keys = [course.cache_key(small_book)]
-    for name in ("ntklab/new.py", "ntklab/data.npz", "requirements.txt"):
+    for name in ("ntklab/new.py", "ntklab/data.npz", "requirements.txt", "constraints.txt"):
         (small_book / name).write_text("changed")
         keys.append(course.cache_key(small_book))
     (small_book / "README.md").write_text("changed")
-    assert len(set(keys)) == 4
+    assert len(set(keys)) == 5
     assert course.cache_key(small_book) == keys[-1]
 
 
