@@ -30,6 +30,7 @@ class LiveExplorer:
         around = [ipywidgets.HTMLMath(f"<b>{inline(plan.title)}</b>")] if plan.title else []
         below = [ipywidgets.HTMLMath(inline(plan.caption))] if plan.caption else []
         self.widget = ipywidgets.VBox([*around, *self.controls.values(), self.status, self.picture, *below])
+        self.widget.add_class("ntk-explorer-live")
         for control in self.controls.values():
             control.observe(self._show, names="value")
         self._show()

@@ -28,6 +28,7 @@ for (const ask of document.querySelectorAll(".ask")) {
       right &&= on === (answer.dataset.right === "1");
       inputs[answer.dataset.option].parentElement.dataset.verdict = on ? answer.dataset.right : "";
     }
+    message.hidden = true;
     const several = inputs[0].type === "checkbox";
     if (several) say(right ? "All right options found." : "Not yet: some option is missing or wrong.");
   };
