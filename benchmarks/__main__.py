@@ -14,11 +14,8 @@ def table(title: str, header: list[str], rows: list[list[str]]) -> str:
     lines = [[str(cell) for cell in row] for row in [header, *rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     lines.insert(1, ["-" * width for width in widths])
-    body = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    ]
-    return "\n".join([title, "", *body, ""])
+    padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in padded), ""])
 
 
 def main(chosen: list[str]) -> None:
