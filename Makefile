@@ -1,4 +1,4 @@
-# make book | test | serve | lint | bench | release | clean        (each sets up .venv by itself)
+# make book | test | serve | lint | bench | peer | release | clean        (each sets up .venv by itself)
 
 PYTHON  ?= python3
 WORKERS ?= 2
@@ -6,7 +6,7 @@ BIN     := .venv/bin
 READY   := .venv/.ready
 BOOK    := _build/html/index.html
 
-.PHONY: book test serve lint bench release clean system
+.PHONY: book peer test serve lint bench release clean system
 .DEFAULT_GOAL := book
 
 book: $(READY)
@@ -15,6 +15,10 @@ book: $(READY)
 
 test: $(READY) system node_modules/.package-lock.json
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+peer: $(READY)
+	test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python -m pip install --quiet neural-tangents==0.6.5 jax==0.4.26 jaxlib==0.4.26 tf2jax==0.3.6 "numpy<2" "scipy<1.13"
 
 serve: book
 	@echo "http://localhost:8000 (stop with Ctrl-C)"
