@@ -138,7 +138,10 @@ class _Forward:
     def __call__(self, x: Tensor, parameters: dict[str, Tensor] | None = None) -> Tensor:
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         changed = {**buffers, **(parameters or {})}
-        y = functional_call(self.model, changed, (x,)) if changed else self.model(x)
+        try:
+            y = functional_call(self.model, changed, (x,)) if changed else self.model(x)
+        except RuntimeError as error:
+            raise ValueError(f"the model fails on inputs of shape {tuple(x.shape)}: {error}") from error
         if not isinstance(y, Tensor):
             raise TypeError(f"the model must return a tensor, got {type(y).__name__}")
         if y.shape[:1] != x.shape[:1] and not (y.dim() == 0 and len(x) == 1):
@@ -190,7 +193,7 @@ def _active(module: nn.Module) -> str | None:
 
 def _inputs(model: nn.Module, x1, x2):
     """x1 and x2 on the model's device, floating ones in its dtype."""
-    parameter = next(p for p in model.parameters() if p.is_floating_point())
+    parameter = next(p for p in model.parameters() if p.requires_grad)
     looks_up = any(isinstance(module, (nn.Embedding, nn.EmbeddingBag)) for module in model.modules())
     given = {"x1": x1, "x2": x2}
     (first, second), back = tensors(**given)

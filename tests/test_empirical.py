@@ -343,8 +343,25 @@ def test_bad_arguments_are_named(change, error, message):
         empirical_ntk(**arguments)
 
 
+@pytest.mark.parametrize("method", ["auto", *METHODS])
+@pytest.mark.parametrize("shapes", [((2, 4), None), ((2, 3), (2, 4)), ((2, 3), (5,))])
+def test_samples_of_a_shape_that_the_model_does_not_take_are_an_error(method, shapes):
+    x1, x2 = (None if shape is None else np.ones(shape) for shape in shapes)
+    with pytest.raises(ValueError, match="the model fails on inputs of shape"):
+        empirical_ntk(nn.Linear(3, 2), x1, x2, method=method)
+
+
 def test_samples_beyond_the_range_of_the_models_dtype_are_an_error():
     with pytest.raises(ValueError, match="x1 must be finite"):
         empirical_ntk(nn.Linear(1, 1), np.array([[1e300]]))
     with pytest.raises(ValueError, match=r"leaves the range of torch\.float32"):
         empirical_ntk(nn.Linear(1, 1), np.array([[1e30]]))
+
+
+def test_the_benchmarked_peers_compute_the_same_kernel():
+    from benchmarks.empirical import METHODS as PEERS
+
+    model, x = mlp(3, 8, 8, 1).float(), normal(5, 3).float()
+    want = averaged(reference_ntk(model, x, x))
+    for kernel in PEERS.values():
+        assert_equal(kernel(model, x), want, relative=1e-5)

@@ -86,7 +86,8 @@ class Outer:
         """Those rows of the gradients written out, (n, q, rows * d)."""
         n, q, positions, _ = self.delta.shape
         delta = self.delta[..., block].transpose(2, 3).reshape(n, -1, positions)
-        return Vector(torch.bmm(delta, self.h).view(n, q, -1))
+        product = delta * self.h if positions == 1 else torch.bmm(delta, self.h)
+        return Vector(product.view(n, q, -1))
 
 
 @dataclass(frozen=True)
