@@ -27,12 +27,14 @@ class Vectors:
     mean: Tensor
 
     @classmethod
-    def read(cls, name: str, x: Tensor) -> Vectors:
+    def read(cls, name: str, x: Tensor | None) -> Vectors:
         """Split (n, d) into directions and sizes, safe for norms whose squares leave the dtype's range.
 
         Raises:
-            ValueError: x has another number of axes.
+            TypeError, ValueError: x is None, or has another number of axes.
         """
+        if x is None:
+            raise TypeError(f"{name} must be an array of shape (n, d), got None")
         if x.ndim != 2:
             hint = "; flatten images to (n, channels * height * width)" if x.ndim == 4 else ""
             raise ValueError(f"{name} must have shape (n, d), got {tuple(x.shape)}{hint}")

@@ -35,32 +35,41 @@ class Activation(Layer):
 
     def propagate(self, state: State) -> State:
         require_gaussian(state)
-        std1, mean1 = self._marginal(state.std1)
-        std2, mean2 = (std1, mean1) if state.std2 is state.std1 else self._marginal(state.std2)
-        moment, derivative = self.dual(state.rho, state.std1, state.std2)
-        scale = std1 * std2
-        gain = ratio(state.std1, std1) * ratio(state.std2, std2)
-        return state.to(
-            rho=snap(ratio(moment, scale)),
-            tau=state.tau * gain * derivative,
-            std1=std1,
-            std2=std2,
-            mean1=mean1,
-            mean2=mean2,
-            gaussian=False,
-        )
+        marginal1 = self._marginal(state.std1)
+        marginal2 = marginal1 if state.std2 is state.std1 else self._marginal(state.std2)
+        return after(state, self.dual(state.rho, state.std1, state.std2), marginal1, marginal2)
 
     def _marginal(self, s: Tensor) -> tuple[Tensor, Tensor | None]:
-        """sqrt E phi(u)^2 and E phi(u)."""
+        """E phi(u)^2 and E phi(u)."""
         if float(s.detach().amax()) > math.sqrt(torch.finfo(s.dtype).max) / 4:
             raise ValueError(f"a variance overflows {s.dtype}; use smaller sigma or inputs")
-        moment, _ = self.dual(torch.ones_like(s), s, s)
-        zero = moment <= 0
-        root = torch.where(zero, 0.0, torch.where(zero, 1.0, moment).sqrt())
-        return root, self.mean(s)
+        return self.dual(torch.ones_like(s), s, s)[0], self.mean(s)
 
     def build(self, builder, units):
         return self.module(), units
+
+
+def after(state: State, duals, marginal1, marginal2) -> State:
+    """The state behind an activation, from its two duals and each side's E phi^2 and E phi."""
+    moment, derivative = duals
+    std1 = _root(marginal1[0])
+    std2 = std1 if marginal2 is marginal1 else _root(marginal2[0])
+    gain = ratio(state.std1, std1) * ratio(state.std2, std2)
+    return state.to(
+        rho=snap(ratio(moment, std1 * std2)),
+        tau=state.tau * gain * derivative,
+        std1=std1,
+        std2=std2,
+        mean1=marginal1[1],
+        mean2=marginal2[1],
+        gaussian=False,
+    )
+
+
+def _root(square: Tensor) -> Tensor:
+    """Square root, 0 where rounding left a negative; gradients stay finite."""
+    zero = square <= 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
 
 
 def require_gaussian(state: State) -> None:

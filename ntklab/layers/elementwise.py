@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ntklab._validate import positive_int
 from ntklab.layers import hermite
-from ntklab.layers.activation import Activation
+from ntklab.layers.activation import Activation, after, require_gaussian
 from ntklab.layers.smooth import _Function
 
 TOLERANCE = 1e-8
-MAX_DEGREE = 512
+MAX_DEGREE = 2048
+CHECKED = 16  # standard deviations, from the smallest to the largest, at which convergence is checked
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Elementwise(Activation):
 
     fn: elementwise torch function, such as torch.tanh (importable by name if it is to be pickled).
     derivative: its derivative; by autograd if not given.
-    degree: number of Hermite terms.  If not given it is doubled from 16 until the series and the
-        quadrature of twice as many nodes agree to 1e-8 at the variances met; a given degree is
-        checked the same way.
+    degree: number of Hermite terms.  If not given it is doubled from 16 until the series, the
+        quadrature and a quadrature twice as fine agree to 1e-8 at the variances met; a given degree
+        is checked the same way.
 
     Raises ValueError, on use, where they do not agree: kinks and jumps converge slowly, and have
     closed forms of their own (`ReLU`, `LeakyReLU`, `Abs`, `Sign`).
@@ -43,24 +44,37 @@ class Elementwise(Activation):
         if self.degree is not None:
             object.__setattr__(self, "degree", positive_int("degree", self.degree))
 
+    def propagate(self, state):
+        require_gaussian(state)
+        degree = self._degree(state.std1, state.std2)
+        side1 = self._side(state.std1, degree)
+        side2 = side1 if state.std2 is state.std1 else self._side(state.std2, degree)
+        duals = [hermite.mehler(a, b, state.rho) for a, b in zip(side1[:2], side2[:2], strict=True)]
+        return after(state, duals, side1[2], side1[2] if side2 is side1 else side2[2])
+
     def dual(self, rho, s1, s2):
         degree = self._degree(s1, s2)
-        moment = hermite.mehler(*(self._series(self.fn, s, degree) for s in (s1, s2)), rho)
-        slope = hermite.mehler(*(self._series(self._slope, s, degree) for s in (s1, s2)), rho)
-        return moment, slope
+        side1, side2 = self._side(s1, degree), self._side(s2, degree)
+        return hermite.mehler(side1[0], side2[0], rho), hermite.mehler(side1[1], side2[1], rho)
 
     def mean(self, s):
-        return self._series(self.fn, s, self._degree(s, s))[..., 0]
+        return self._side(s, self._degree(s))[0][..., 0]
 
     def module(self):
         return _Function(self.fn)
 
-    def _series(self, function, s: Tensor, degree: int) -> Tensor:
-        return hermite.coefficients(function, s.double(), 2 * degree, degree)[0].to(s.dtype)
+    def _side(self, s: Tensor, degree: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Hermite coefficients of phi and of phi', shape of s plus (degree,); E phi(u)^2 and E phi(u)."""
+        alpha, beta = (
+            hermite.coefficients(function, s.double(), degree)[0].to(s.dtype)
+            for function in (self.fn, self._slope)
+        )
+        return alpha, beta, (hermite.mehler(alpha, alpha, torch.ones_like(s)), alpha[..., 0])
 
     def _degree(self, *stds: Tensor) -> int:
-        """The number of terms that is enough at these standard deviations."""
-        s = torch.cat([part.detach().double().reshape(-1) for part in stds]).unique()
+        """The number of terms that is enough between the smallest and the largest standard deviation."""
+        s = torch.cat([part.detach().double().reshape(-1) for part in stds]).sort().values
+        s = s[torch.linspace(0, len(s) - 1, min(len(s), CHECKED), device=s.device).long()]
         if self.degree is not None:
             gap = self._gap(s, self.degree)
             if gap <= TOLERANCE:
@@ -80,14 +94,14 @@ class Elementwise(Activation):
         return degree
 
     def _gap(self, s: Tensor, degree: int) -> float:
-        """Largest relative disagreement of E phi^2 and E phi'^2: series, Q nodes and 2 Q nodes.
+        """Largest relative disagreement of E phi^2 and E phi'^2: series, coarse and fine quadrature.
 
         By Cauchy-Schwarz the tail of the series at rho = 1 bounds that at every rho.
         """
         gap = 0.0
         for name, function in (("fn", self.fn), ("derivative", self._slope)):
-            alpha, fine = hermite.coefficients(function, s, 2 * degree, degree)
-            _, coarse = hermite.coefficients(function, s, degree, 1)
+            alpha, fine = hermite.coefficients(function, s, degree)
+            _, coarse = hermite.coefficients(function, s, degree, hermite.COARSE)
             if not torch.isfinite(fine).all():
                 raise ValueError(
                     f"{name} is not finite at the pre-activations met (standard deviation {s.max():.3g})"
