@@ -29,6 +29,7 @@ LOGGER = logging.getLogger(__name__)
 KERNEL_ENVIRONMENT = {
     "NTKLAB_STATIC": "1",
     "OMP_NUM_THREADS": "2",
+    "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: on a busy machine spinning costs several times the work
     # A progress bar in a kernel is a live widget, and the page would load a widget manager for it.
     # tqdm writes plain bars to stderr, which pages leave out, where a variable of this prefix exists.
     "SPYDER_LIKE_PROGRESS": "1",
