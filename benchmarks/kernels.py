@@ -65,13 +65,14 @@ def least_work(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The floor, block by block so that the elementwise passes stay in the cache."""
     n = len(x)
     nngp, ntk = torch.empty(n, n, dtype=x.dtype), torch.empty(n, n, dtype=x.dtype)
+    halves = torch.full((BLOCK, BLOCK), 0.5, dtype=x.dtype)
     for r in range(0, n, BLOCK):
         rows = x[r : r + BLOCK]
         for c in range(r, n, BLOCK):
-            block = rows @ x[c : c + BLOCK].T
-            angle = root = torch.rand((), dtype=x.dtype).expand_as(block).contiguous() if c == r else angle
+            product = rows @ x[c : c + BLOCK].T
+            values = halves[: product.shape[0], : product.shape[1]]
             for _ in range(HIDDEN):
-                first, second = torch.acos(angle), torch.sqrt(root)
+                first, second = torch.acos(values), torch.sqrt(values)
             for out, part in ((nngp, first), (ntk, second)):
                 out[r : r + BLOCK, c : c + BLOCK] = part
                 out[c : c + BLOCK, r : r + BLOCK] = part.T

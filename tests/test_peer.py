@@ -30,7 +30,9 @@ ARCHITECTURES = {
     "sign": twice(nl.Sign()),
     "poly": twice(nl.Polynomial([0.2, 1.0, 0.3])),
     "ln": nl.Sequential(nl.Dense(1.3, 0.2), nl.LayerNorm(), nl.ReLU(), nl.Dense(1.0, 0.1)),
-    "res": nl.Sequential(nl.Dense(1.3, 0.2), nl.Residual(nl.ReLU(), nl.Dense(1.2, 0.1)), nl.Erf(), nl.Dense()),
+    "res": nl.Sequential(
+        nl.Dense(1.3, 0.2), nl.Residual(nl.ReLU(), nl.Dense(1.2, 0.1)), nl.Erf(), nl.Dense()
+    ),
 }
 
 
