@@ -119,7 +119,8 @@ class _Shown:
         below = ""
         if caption is not None:
             words = inline(text("caption", caption))
-            below = f'<figcaption style="color:inherit;text-align:left">{words}</figcaption>'
+            plain_style = "color:inherit;font-family:inherit;font-weight:400;text-align:left"
+            below = f'<figcaption style="{plain_style}">{words}</figcaption>'
         self._html = (
             f"<style>{_ON_DARK}</style>"
             '<figure class="ntk-figure" style="margin:1rem 0">'
