@@ -37,6 +37,7 @@ KERNEL_ENVIRONMENT = {
 }
 MATHJAX_PARTS = (
     "tex-mml-chtml.js",
+    "ui/lazy.js",
     "output/chtml/fonts/woff-v2",
     "input/tex/extensions",
     "a11y",
