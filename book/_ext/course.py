@@ -20,6 +20,7 @@ import subprocess
 from pathlib import Path
 
 from docutils import nodes
+from myst_nb.sphinx_ import HideCodeCellNode, depart_HideCellInput, visit_HideCellInput
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
@@ -52,6 +53,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", configure, priority=100)  # before the theme and myst-nb read their options
     app.connect("html-page-context", offer_notebook)
     app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
+    app.add_node(HideCodeCellNode, override=True, html=(visit_hidden_cell, depart_HideCellInput))
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -146,7 +148,7 @@ def offline_mathjax(root: Path, target: Path) -> str | None:
     ]
     staged = target / f"mathjax-{version}"
     script = f"{staged.name}/{MATHJAX_PARTS[0]}"
-    if staged.is_dir():
+    if all((staged / name).exists() for name in MATHJAX_PARTS):
         return script
     if not npm_install(root, version):
         return None
@@ -212,3 +214,11 @@ def visit_citation(translator, node: nodes.citation) -> None:
 def depart_citation(translator, node: nodes.citation) -> None:
     last = not isinstance(node.next_node(descend=False, siblings=True), nodes.citation)
     translator.body.append("</div>\n</div>\n" if last else "</div>\n")
+
+
+def visit_hidden_cell(translator, node: HideCodeCellNode) -> None:
+    """A cell behind a toggle that is named by its visible text: myst-nb gives it another name."""
+    start = len(translator.body)
+    visit_HideCellInput(translator, node)
+    shown = [part.replace(' aria-label="Toggle hidden content"', "") for part in translator.body[start:]]
+    translator.body[start:] = shown

@@ -22,6 +22,18 @@ LOCAL = (
     "ws://127.0.0.1",
 )
 
+SCROLL_THROUGH = """async () => {
+  document.querySelectorAll("details").forEach(e => { e.open = true; });
+  document.querySelectorAll(".toggle-hidden").forEach(e => e.classList.remove("toggle-hidden"));
+  const pause = () => new Promise(resolve => setTimeout(resolve, 60));
+  const unset = () => [...document.querySelectorAll("article mjx-lazy")].filter(e => e.getClientRects().length);
+  for (let tries = 0; tries < 1000 && unset().length; tries++) {
+    unset()[0].scrollIntoView({ block: "start", behavior: "instant" });
+    await pause();
+  }
+  return unset().length;
+}"""
+
 
 def chromium_path() -> str | None:
     """The system's chromium, or None."""
@@ -50,10 +62,14 @@ class Visit:
         self.page.on("response", self._response)
 
     def open(self, url: str) -> Visit:
-        """Load ``url`` and wait until its formulas are set."""
+        """Load ``url`` and wait until its formulas are set (those in view, see ``set_all_formulas``)."""
         self.page.goto(url, wait_until="load")
         self.page.evaluate("() => window.MathJax?.startup?.promise")
         return self
+
+    def set_all_formulas(self) -> None:
+        """Open whatever is folded and scroll through the page, so that MathJax sets every formula."""
+        assert self.page.evaluate(SCROLL_THROUGH) == 0, f"formulas stay unset on {self.page.url}"
 
     def _console(self, message) -> None:
         if message.type == "error":
