@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+BOOK_FIXTURES = {"clean_build", "book_copy", "built_book"}
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers of two threads each on two cores would wait for each other. Set before torch is loaded.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -23,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            uses_book = "built_book" in getattr(item, "fixturenames", ())
+            uses_book = not BOOK_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
             item.add_marker(pytest.mark.xdist_group("book" if uses_book else item.nodeid.split("::")[0]))
     items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "book")
 

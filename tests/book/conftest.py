@@ -81,23 +81,33 @@ def pages() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def book_copy(tmp_path_factory) -> Path:
-    """A clean copy with the book built in it from nothing: warnings are errors, every cell is executed.
+def clean_build(tmp_path_factory) -> dict:
+    """A build from nothing in a clean copy: warnings are errors, every cell is executed.
 
-    ``build.log`` and ``build.json`` (``{"seconds": ...}``) lie beside the copy's files. All workers share it.
+    ``root`` of the copy, ``log``, ``seconds``, and ``passed``. It is made once for all workers.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    root, done = shared / "course", shared / "book-built"
+    root, result = shared / "course", shared / "course.json"
     with FileLock(f"{root}.lock"):
-        if not done.exists():
-            shutil.rmtree(root, ignore_errors=True)
-            log, seconds = build(copy_sources(root), "-W", "--keep-going")
-            (root / "build.log").write_text(log)
-            (root / "build.json").write_text(json.dumps({"seconds": seconds}))
-            done.touch()
-    return root
+        if not result.exists():
+            copy_sources(root)
+            try:
+                log, seconds = build(root, "-W", "--keep-going")
+                outcome = {"passed": True, "log": log, "seconds": seconds}
+            except AssertionError as failure:
+                outcome = {"passed": False, "log": str(failure), "seconds": None}
+            result.write_text(json.dumps(outcome))
+    return {"root": root, **json.loads(result.read_text())}
+
+
+@pytest.fixture(scope="session")
+def book_copy(clean_build) -> Path:
+    """Root of the clean copy that the book was built in."""
+    if not clean_build["passed"]:
+        pytest.fail("the book does not build, see test_clean_build_passes_without_warning", pytrace=False)
+    return clean_build["root"]
 
 
 @pytest.fixture(scope="session")
