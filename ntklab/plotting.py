@@ -14,6 +14,8 @@ import html
 import io
 import re
 
+import numpy as np
+
 # M. Okabe, K. Ito, "Color Universal Design" (2008), ordered by contrast on white, without yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
@@ -139,16 +141,16 @@ class _Shown:
 
 def data_uri(figure) -> tuple[str, int, int]:
     """The figure as a WebP data URI, with its width and height in CSS pixels."""
-    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
     if not isinstance(figure, Figure):
         raise TypeError(f"figure must be a matplotlib Figure, got {type(figure).__name__}")
-    raw = io.BytesIO()
-    with matplotlib.rc_context({"savefig.bbox": None}):  # frames of an explorer keep one size
-        figure.savefig(raw, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
-    image = Image.open(raw).convert("RGB")
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # savefig would draw twice
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     for colours in PALETTES:
         small = io.BytesIO()
         few = image.quantize(colours, dither=Image.Dither.NONE).convert("RGB")
