@@ -14,7 +14,7 @@ book: $(READY)
 	@echo "The book is at $(BOOK): open it in any browser, no server needed."
 
 test: $(READY) system node_modules/.package-lock.json
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 peer: $(READY)
 	test -x .venv-peer/bin/python || $(PYTHON) -m venv .venv-peer

@@ -6,28 +6,27 @@ import os
 
 import pytest
 
-BOOK_FIXTURES = {"clean_build", "book_copy", "built_book"}
-
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers of two threads each on two cores would wait for each other. Set before torch is loaded.
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "xdist_group(name): tests of one group run in one worker")
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests of the built book first and into one group, and every other module into a group of its own.
+    """Put the clean build of the book first and the tests that need the built book last.
 
-    The book is then built once, by one worker, from the first minute on, while the others test the package.
+    The book takes longest. One worker builds it from the first minute on while the others test the package,
+    and when they come to the book's pages it is there. Tests of a module stay in one worker (loadscope).
     """
+
+    def turn(item: pytest.Item) -> int:
+        fixtures = getattr(item, "fixturenames", ())
+        return 0 if "clean_build" in fixtures else 2 if "built_book" in fixtures else 1
+
+    first_turn = {}
     for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            uses_book = not BOOK_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
-            item.add_marker(pytest.mark.xdist_group("book" if uses_book else item.nodeid.split("::")[0]))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "book")
+        module = item.nodeid.split("::")[0]
+        first_turn[module] = min(turn(item), first_turn.get(module, 2))
+    items.sort(key=lambda item: first_turn[item.nodeid.split("::")[0]])
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

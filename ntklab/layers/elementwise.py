@@ -18,7 +18,7 @@ MAX_DEGREE = 2048
 CHECKED = 16  # standard deviations, from the smallest to the largest, at which convergence is checked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Elementwise(Activation):
     """A torch function applied to every unit; its Gaussian expectations by quadrature.
 
@@ -43,6 +43,14 @@ class Elementwise(Activation):
             raise TypeError(f"derivative must be a function of a tensor, got {self.derivative!r}")
         if self.degree is not None:
             object.__setattr__(self, "degree", positive_int("degree", self.degree))
+
+    def __repr__(self) -> str:
+        parts = [getattr(self.fn, "__name__", repr(self.fn))]
+        if self.derivative is not None:
+            parts.append(f"derivative={getattr(self.derivative, '__name__', repr(self.derivative))}")
+        if self.degree is not None:
+            parts.append(f"degree={self.degree}")
+        return f"Elementwise({', '.join(parts)})"
 
     def propagate(self, state):
         require_gaussian(state)
