@@ -18,15 +18,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     and when they come to the book's pages it is there. Tests of a module stay in one worker (loadscope).
     """
 
-    def turn(item: pytest.Item) -> int:
-        fixtures = getattr(item, "fixturenames", ())
-        return 0 if "clean_build" in fixtures else 2 if "built_book" in fixtures else 1
-
-    first_turn = {}
+    fixtures: dict[str, set[str]] = {}
     for item in items:
-        module = item.nodeid.split("::")[0]
-        first_turn[module] = min(turn(item), first_turn.get(module, 2))
-    items.sort(key=lambda item: first_turn[item.nodeid.split("::")[0]])
+        fixtures.setdefault(module(item), set()).update(getattr(item, "fixturenames", ()))
+
+    def turn(item: pytest.Item) -> int:
+        needed = fixtures[module(item)]
+        return 0 if "clean_build" in needed else 2 if "built_book" in needed else 1
+
+    items.sort(key=turn)
+
+
+def module(item: pytest.Item) -> str:
+    return item.nodeid.split("::")[0]
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

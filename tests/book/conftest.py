@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import importlib.util
 import json
 import os
 import re
@@ -61,6 +62,14 @@ def build(root: Path, *arguments: str, **environment: str) -> tuple[str, float]:
     log = ANSI.sub("", done.stdout)
     assert done.returncode == 0, log[-20000:]
     return log, time.perf_counter() - start
+
+
+def extension(name: str):
+    """A Sphinx extension of the book as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / "_ext" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pages() -> list[str]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 from pathlib import Path
 
 import nbformat
 
-from .conftest import ROOT, build, pages
+from .conftest import ROOT, build, extension, pages
 
-SPEC = importlib.util.spec_from_file_location("course", ROOT / "book" / "_ext" / "course.py")
-course = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(course)
+course = extension("course")
 
 
 def with_cells() -> list[str]:
