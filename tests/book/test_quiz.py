@@ -31,7 +31,7 @@ def test_quiz_gives_feedback_on_the_chosen_option_alone(small):
     ask.get_by_role("radio").nth(1).check()
     check.click()
     assert result().startswith("Not so. That is its variance.")
-    assert ask.locator(".ask-result mjx-container[display=true]").is_visible()
+    ask.locator(".ask-result mjx-container[display=true]").wait_for()  # set when it comes into view
     ask.get_by_role("radio").nth(0).check()
     check.click()
     assert result().startswith("Right. It is an average of")
@@ -238,6 +238,7 @@ def test_chapter_asks_for_predictions_and_closes_with_a_quiz(name, built_book, o
     seen = open_page((built_book / f"{name}.html").as_uri())
     assert seen.page.locator(".ask-predict").count() >= 1
     assert seen.page.locator(".ask-quiz").count() >= 1
+    seen.set_all_formulas()  # so that nothing moves under the pointer
     answer_all(seen.page)
     for ask in seen.page.locator(".ask").all():
         assert ask.locator(".ask-result .ask-answer:visible").count() >= 1
