@@ -27,12 +27,14 @@ from ntklab.generalization.learning_curve import (
     learnabilities,
     learning_curve,
 )
+from ntklab.generalization.ridge import LeaveOneOut, kernel_ridge, leave_one_out
 
 __all__ = [
     "AroraBound",
     "Fit",
     "GapBound",
     "LearningCurve",
+    "LeaveOneOut",
     "Pool",
     "RKHSBound",
     "arora_bound",
@@ -43,11 +45,24 @@ __all__ = [
     "flow_filter",
     "from_data",
     "kare",
+    "kernel_ridge",
     "learnabilities",
     "learning_curve",
+    "leave_one_out",
     "operator_bound",
     "ridge_filter",
     "rkhs_bound",
     "rkhs_norm",
     "trace_bound",
 ]
+
+
+def __getattr__(name: str):
+    """NTKRegressor and NTKClassifier, when asked for: they need scikit-learn, the rest of ntklab does not."""
+    if name not in ("NTKClassifier", "NTKRegressor"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from ntklab.generalization import estimators
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{name} needs scikit-learn: pip install 'ntklab[sklearn]'") from error
+    return getattr(estimators, name)
