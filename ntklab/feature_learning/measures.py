@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ntklab._validate import tensors
+from ntklab.feature_learning.lazy import LazyScaled
 from ntklab.finite import ScaledLinear
 from ntklab.linearize import Linearized
 
@@ -164,7 +165,7 @@ def _trained(net: nn.Module) -> nn.Module:
         raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if isinstance(net, Linearized):
         raise ValueError("a linearised network has no hidden features of its own; pass the network itself")
-    return net
+    return net.net if isinstance(net, LazyScaled) else net
 
 
 def _inputs(net: nn.Module, x):

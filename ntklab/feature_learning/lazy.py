@@ -1,0 +1,56 @@
+"""From rich to lazy training by one number: the scale of the output."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from ntklab._validate import choice, real
+from ntklab.empirical import check_model
+from ntklab.finite import OPTIMIZERS
+
+
+class LazyScaled(nn.Module):
+    """alpha (f(x; theta) - f(x; theta_0)): a network's change since its start, scaled up by alpha.
+
+    Trained on the loss over alpha^2, which for gradient descent is the rate over alpha^2, it moves its
+    parameters by O(1/alpha) and its outputs by O(1).  As alpha grows it tends to its linearisation at
+    theta_0, at any width and with an error of O(1/alpha); alpha of order 1 or less learns features.
+    Its kernel is alpha^2 Theta.
+
+    Args:
+        net: a module with trainable parameters, used as it is and trained in place.  theta_0 are its
+            present parameters, of which a frozen copy is kept.
+        alpha: the scale, above 0.
+
+    Raises:
+        ValueError, TypeError: net without trainable parameters, or alpha not above 0.
+
+    Source: Chizat, Oyallon & Bach, "On lazy training in differentiable programming" (2019), equation 2
+    and theorem 2.2, with the model h - h(w_0), whose output starts at 0.
+    """
+
+    def __init__(self, net: nn.Module, alpha: float):
+        super().__init__()
+        check_model(net)
+        self.alpha = real("alpha", alpha, minimum=0, strict=True)
+        self.net = net
+        self.start = copy.deepcopy(net).requires_grad_(False)
+        self.training = net.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.alpha * (self.net(x) - self.start(x))
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha:g}"
+
+    def parameter_groups(self, learning_rate: float, optimizer: str = "sgd") -> list[dict]:
+        """The network's own groups, with rates over alpha^2; over alpha for "adam", whose steps do not
+        grow with the gradient."""
+        learning_rate = real("learning_rate", learning_rate, minimum=0, strict=True)
+        choice("optimizer", optimizer, OPTIMIZERS)
+        rate = learning_rate / self.alpha ** (2 if optimizer == "sgd" else 1)
+        if hasattr(self.net, "parameter_groups"):
+            return self.net.parameter_groups(rate, optimizer)
+        return [{"params": [p for p in self.net.parameters() if p.requires_grad], "lr": rate}]
