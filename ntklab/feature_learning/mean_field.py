@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -281,7 +281,8 @@ def propagation_of_chaos(
 ) -> Chaos:
     """How the output at time t forgets the draw of the particles as their number grows.
 
-    x (n, d), y (n,) or (n, k);  particles: the sizes m;  seeds: draws of each.
+    x (n, d), y (n,) or (n, k);  particles: the sizes m;  seeds: draws of each.  The readout's bias is
+    no particle and stays random in the limit: all draws start from one value of it.
 
     Source: Sirignano & Spiliopoulos (2020), theorem 1.6 (the limit); Rotskoff & Vanden-Eijnden (2022)
     (fluctuations of order m^-1/2).
@@ -291,11 +292,13 @@ def propagation_of_chaos(
         raise ValueError("propagation of chaos needs at least 2 sizes and 2 seeds")
     (inputs, targets), _ = tensors(x=x, y=y)
     k = 1 if targets.ndim == 1 else targets.shape[1]
+    shared = Population.sample(arch, 1, inputs.shape[1], k, seed=seed).c
     means, spreads = [], []
     for i, m in enumerate(sizes.tolist()):
         drawn = [
             Population.sample(arch, m, inputs.shape[1], k, seed=seed + i * seeds + s) for s in range(seeds)
         ]
+        drawn = [replace(p, c=None if p.c is None else shared) for p in drawn]
         f = torch.stack([p.flow(inputs, targets, t, loss=loss).end(inputs).flatten() for p in drawn])
         means.append(f.mean(0).numpy())
         spreads.append(f.var(0).mean().sqrt().item())
