@@ -8,7 +8,7 @@ net = arch.finite(width=512, input_shape=(784,))      # finite width: a torch.nn
 nl.empirical_ntk(net, x1, x2)                         # the finite net's own kernel
 """
 
-from ntklab import data, plotting
+from ntklab import convergence, data, feature_learning, generalization, plotting
 from ntklab.cross_entropy import CrossEntropyFlow
 from ntklab.dynamics import GradientDescent, GradientFlow
 from ntklab.empirical import empirical_ntk
@@ -58,6 +58,8 @@ __all__ = [
     "LeakyReLU",
     "Momentum",
     "MonteCarlo",
+    "NTKClassifier",
+    "NTKRegressor",
     "Polynomial",
     "Prediction",
     "ReLU",
@@ -65,13 +67,23 @@ __all__ = [
     "Sequential",
     "Sign",
     "Sin",
+    "convergence",
     "data",
     "empirical_ntk",
     "ensemble",
     "explorer",
+    "feature_learning",
+    "generalization",
     "gp_posterior",
     "linearize",
     "monte_carlo_kernel",
     "plotting",
     "train",
 ]
+
+
+def __getattr__(name: str):
+    """The scikit-learn estimators, when asked for: importing them imports scikit-learn."""
+    if name in ("NTKClassifier", "NTKRegressor"):
+        return getattr(generalization, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
