@@ -9,8 +9,9 @@ trained by gradient descent with the rate eta n^-c_l.  The named members (Yang &
     mean_field, L = 1   0                    1         0      0               -1      0     feature learning
     mup                -1/2    0             1/2       1/2    1/2              0      0     feature learning
 
-(r of ``standard`` is 3/2 with one hidden layer.)  Shifting a_l by theta, b_l by -theta and c_l by -2 theta
-changes no function in training: the four of ``Layer.finite`` are these, some in shifted form.
+(With one hidden layer ``standard`` has r = 3/2.)  Adding theta to a_l, -theta to b_l and -2 theta to c_l
+changes no function in training (their equation 5).  The four parameterisations of ``arch.finite`` are
+these members, muP in the form shifted by 1/2.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ class ABC:
         constants: where sigma_w (and 1/sqrt(d) of the first layer) goes, which the exponents leave open:
             "multiplier", or "weights", into the initial size of the weights as ``standard`` has it.
 
+    Example: ``ABC((0, 0.5, 0.5 + s), (0, 0, 0), -2 * s)`` leads from ``ntk(2)`` at s = 0 to ``mup(2)``, in
+    shifted form, at s = 1/2; r = 1/2 - s on the way, so all members but the last have a kernel limit.
+
     Source: Yang & Hu, "Tensor programs IV: feature learning in infinite-width neural networks" (ICML 2021),
-    section 3; rates for each layer are the same family in other coordinates.
+    section 3; rates of single layers are the same family in other coordinates (their equation 5).
     """
 
     a: tuple[float, ...]
@@ -103,37 +107,45 @@ class ABC:
         return ABC(a, b, c, self.constants)
 
     @property
-    def feature_exponents(self) -> tuple[float, ...]:
-        """For each hidden layer the exponent r_l: its post-activations change by Theta(n^-r_l) in training.
+    def layer_exponents(self) -> tuple[float, ...]:
+        """r_1 .. r_L+1: the change of layer l's own weights moves what it computes by Theta(n^-r_l).
 
-        A layer moves by its own weights' change, or by that of a layer below it.
+        0 means updated maximally (propositions 5.3 and 5.5), which all layers are in ``mup`` only.
         """
         readout = min(self.a[-1] + self.b[-1], 2 * self.a[-1] + self.c[-1])
-        own = [readout + self.c[i] - 1 + 2 * self.a[i] + (i == 0) for i in range(self.depth)]
-        return tuple(itertools.accumulate(own, min))
+        hidden = [readout + self.c[i] - 1 + 2 * self.a[i] + (i == 0) for i in range(self.depth)]
+        return (*hidden, 2 * self.a[-1] + self.c[-1] - 1)
+
+    @property
+    def feature_exponents(self) -> tuple[float, ...]:
+        """For each hidden layer e: post-activations change by Theta(n^-e), through its weights or those below."""
+        return tuple(itertools.accumulate(self.layer_exponents[:-1], min))
 
     @property
     def r(self) -> float:
-        """The paper's r (definition 3.2): 0 where features are learnt, above 0 in the kernel regime."""
-        return min(self.feature_exponents)
+        """The last hidden layer's (definition 3.2): 0 where features are learnt, more in the kernel regime."""
+        return self.feature_exponents[-1]
 
     @property
     def output_exponent(self) -> float:
-        """e: outputs change by Theta(n^-e) in training; 0 where training is neither trivial nor unstable."""
-        return min(2 * self.a[-1] + self.c[-1], self.a[-1] + self.b[-1] + self.r) - 1
+        """e: outputs change by Theta(n^-e); 0 where training is neither trivial nor unstable."""
+        return min(self.layer_exponents[-1], self.a[-1] + self.b[-1] + self.r - 1)
 
     @property
     def initial_output_exponent(self) -> float:
-        """Outputs start at Theta(n^-e): 0 for ``standard`` and ``ntk``, 1/2 for ``mean_field`` and ``mup``."""
+        """e: outputs start at Theta(n^-e), 0 for ``standard`` and ``ntk``, 1/2 for ``mean_field`` and ``mup``."""
         return self.a[-1] + self.b[-1] - 0.5
 
     def regime(self) -> str:
-        """Which limit n -> infinity has at a fixed number of steps.
+        """Which limit n -> infinity has at a fixed number of steps of gradient descent.
 
-        "unstable": pre-activations or outputs explode (or pre-activations vanish at the start);
-        "trivial": nothing happens, outputs do not change;
-        "kernel": outputs follow kernel gradient descent, features stay;
-        "feature learning": features move by O(1), and no kernel describes it.
+        "unstable": pre-activations or outputs explode, or pre-activations vanish from the start;
+        "trivial": outputs do not change;
+        "kernel": outputs follow kernel gradient descent, and features stay (r > 0);
+        "feature learning": features move by O(1), and no kernel describes the outputs (r = 0).
+
+        Source: Yang & Hu (2021), theorems 3.3 (unstable), 3.4 (trivial), 3.6 and 3.8, corollary 3.9 (the
+        dynamical dichotomy); proved for tanh and a smoothed ReLU.
         """
         start = [self.a[0] + self.b[0]] + [self.a[i] + self.b[i] - 0.5 for i in range(1, self.depth)]
         if any(abs(e) > _EXACT for e in start):

@@ -27,8 +27,8 @@ class LazyScaled(nn.Module):
     Raises:
         ValueError, TypeError: net without trainable parameters, or alpha not above 0.
 
-    Source: Chizat, Oyallon & Bach, "On lazy training in differentiable programming" (2019), equation 2
-    and theorem 2.2, with the model h - h(w_0), whose output starts at 0.
+    Source: Chizat, Oyallon & Bach, "On lazy training in differentiable programming" (NeurIPS 2019),
+    section 2, for the model h - h(w_0), whose output starts at 0.
     """
 
     def __init__(self, net: nn.Module, alpha: float):

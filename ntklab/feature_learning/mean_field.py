@@ -68,10 +68,10 @@ class Population:
         """
         _check(arch)
         particles = positive_int("particles", particles)
-        return cls.of(finite(arch, particles, features, outputs, "mean_field", seed, dtype))
+        return cls.from_network(finite(arch, particles, features, outputs, "mean_field", seed, dtype))
 
     @classmethod
-    def of(cls, net: FiniteNetwork) -> Population:
+    def from_network(cls, net: FiniteNetwork) -> Population:
         """A copy of the particles of a network with parameterization="mean_field"."""
         if not isinstance(net, FiniteNetwork) or net.parameterization != "mean_field":
             raise ValueError(
@@ -109,7 +109,14 @@ class Population:
         return self._velocity(x, y, _weight(loss, len(x)))
 
     def descend(
-        self, x, y, *, learning_rate: float, steps: int, loss: str = "mean", record: Sequence[int] = ()
+        self,
+        x,
+        y,
+        *,
+        learning_rate: float,
+        steps: int,
+        loss: str = "mean",
+        record: Sequence[int] | None = None,
     ) -> Trajectory:
         """Gradient descent: what ``train`` does with the mean-field network and the same rate.
 
@@ -117,16 +124,17 @@ class Population:
         """
         rate = real("learning_rate", learning_rate, minimum=0, strict=True)
         steps = positive_int("steps", steps)
-        wanted = sorted(set(record)) if len(record) else [0, steps]
-        if wanted[0] < 0 or wanted[-1] > steps:
-            raise ValueError(f"record must name steps from 0 to {steps}, got {wanted[0]} to {wanted[-1]}")
+        wanted = [0, steps] if record is None else sorted(set(record))
+        if not wanted or wanted[0] < 0 or wanted[-1] > steps:
+            raise ValueError(f"record must name steps from 0 to {steps}, got {record!r}")
         x, y = self._task(x, y)
         weight = _weight(loss, len(x))
         kept, now = [], self
         for step in range(wanted[-1] + 1):
+            if step > 0:
+                now = now._plus(now._velocity(x, y, weight), rate)
             if step in wanted:
                 kept.append(now)
-            now = now._plus(now._velocity(x, y, weight), rate)
         return Trajectory(np.array(wanted) * rate, tuple(kept))
 
     def flow(self, x, y, t, *, loss: str = "mean", tolerance: float = 1e-6) -> Trajectory:
@@ -284,8 +292,8 @@ def propagation_of_chaos(
     x (n, d), y (n,) or (n, k);  particles: the sizes m;  seeds: draws of each.  The readout's bias is
     no particle and stays random in the limit: all draws start from one value of it.
 
-    Source: Sirignano & Spiliopoulos (2020), theorem 1.6 (the limit); Rotskoff & Vanden-Eijnden (2022)
-    (fluctuations of order m^-1/2).
+    Source: Sirignano & Spiliopoulos (2020) for the limit; Rotskoff & Vanden-Eijnden (2022) for the
+    fluctuations of order m^-1/2 about it.
     """
     sizes = np.array([positive_int("particles", m) for m in particles])
     if len(np.unique(sizes)) < 2 or positive_int("seeds", seeds) < 2:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ntklab._validate import tensors
+from ntklab._validate import choice, tensors
 from ntklab.feature_learning.lazy import LazyScaled
 from ntklab.finite import ScaledLinear
 from ntklab.linearize import Linearized
@@ -112,26 +112,40 @@ def hidden_features(net: nn.Module, x) -> list:
         for handle in handles:
             handle.remove()
     if len(seen) < 2:
-        raise ValueError(f"net must have hidden layers, got {len(layers)} weight layers in a row of none")
+        raise ValueError(f"net must have a hidden layer, got {len(layers)} weight layers")
     return [back(h.flatten(1)) for h in seen[1:]]
 
 
-def feature_movement(net0: nn.Module, net1: nn.Module, x):
-    """|G1 - G0|_F / |G0|_F for the Gram matrix G = h h' / m of every hidden layer, (L,).
+def feature_movement(net0: nn.Module, net1: nn.Module, x, *, of: str = "gram"):
+    """Relative change of every hidden layer, (L,).
 
     Args:
         net0: the network at initialisation, such as a ``copy.deepcopy`` made before training.
         net1: the trained network.
         x: inputs (n, ...).
+        of: "gram", |G1 - G0|_F / |G0|_F for the Gram matrices G = h h' / m, which all later layers see;
+            "units", |h1 - h0|_F / |h0|_F for the post-activations themselves.
 
-    The kernel regime has O(m^-1/2) or less of it, feature learning O(1) (Yang & Hu 2021, definition 3.5).
+    Against the width m, units move as m^-r with the r of ``ABC``: O(1) where features are learnt, m^-1/2 in
+    the NTK parameterisation.  Gram matrices move as m^-min(2r, r + 1/2), because small changes of the units
+    point in independent directions: O(1) and 1/m.
+
+    Raises:
+        ValueError: different architectures, or a hidden layer that is zero on x at initialisation.
+
+    Source: Yang & Hu (2021), definition 3.5 (feature learning and evolution of the feature kernel).
     """
+    choice("of", of, ("gram", "units"))
     (x,), back = tensors(x=x)
     before, after = hidden_features(net0, x), hidden_features(net1, x)
     if [h.shape for h in before] != [h.shape for h in after]:
         raise ValueError("net0 and net1 must have the same hidden layers")
-    grams = [(_gram(h0), _gram(h1)) for h0, h1 in zip(before, after, strict=True)]
-    return back(torch.stack([kernel_drift(g0, g1) for g0, g1 in grams]))
+    ratios = []
+    for layer, (h0, h1) in enumerate(zip(before, after, strict=True)):
+        if not h0.any():
+            raise ValueError(f"hidden layer {layer + 1} of net0 is zero on x")
+        ratios.append(kernel_drift(_gram(h0), _gram(h1)) if of == "gram" else kernel_drift(h0, h1))
+    return back(torch.stack(ratios))
 
 
 def linearization_distance(net: nn.Module, linear: Linearized, x) -> float | Tensor:
