@@ -2,6 +2,7 @@
 
 from ntklab.feature_learning.abc import ABC, ABCNetwork
 from ntklab.feature_learning.catapult import Catapult, catapult
+from ntklab.feature_learning.chaos import Chaos, propagation_of_chaos
 from ntklab.feature_learning.correction import (
     Fluctuation,
     VelocityLaw,
@@ -10,7 +11,7 @@ from ntklab.feature_learning.correction import (
     velocity_law,
 )
 from ntklab.feature_learning.lazy import LazyScaled
-from ntklab.feature_learning.mean_field import Chaos, Population, Trajectory, propagation_of_chaos
+from ntklab.feature_learning.mean_field import Population, Trajectory
 from ntklab.feature_learning.measures import (
     alignment,
     feature_movement,

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -259,62 +258,6 @@ class Trajectory:
     @property
     def end(self) -> Population:
         return self.populations[-1]
-
-
-class Chaos(NamedTuple):
-    """Outputs at one time for populations of several sizes M, each drawn S times; at n inputs."""
-
-    particles: np.ndarray
-    """(M,)."""
-    mean: np.ndarray
-    """(M, n): over draws."""
-    fluctuation: np.ndarray
-    """(M,): standard deviation over draws, root mean square over inputs."""
-    slope: float
-    """Of log fluctuation against log particles: -1/2 where particles become independent."""
-    slope_error: float
-    """Its standard error, from the scatter about the line."""
-
-
-def propagation_of_chaos(
-    arch: Layer,
-    x,
-    y,
-    *,
-    particles: Sequence[int],
-    t: float,
-    seeds: int = 16,
-    loss: str = "mean",
-    seed: int = 0,
-) -> Chaos:
-    """How the output at time t forgets the draw of the particles as their number grows.
-
-    x (n, d), y (n,) or (n, k);  particles: the sizes m;  seeds: draws of each.  The readout's bias is
-    no particle and stays random in the limit: all draws start from one value of it.
-
-    Source: Sirignano & Spiliopoulos (2020) for the limit; Rotskoff & Vanden-Eijnden (2022) for the
-    fluctuations of order m^-1/2 about it.
-    """
-    sizes = np.array([positive_int("particles", m) for m in particles])
-    if len(np.unique(sizes)) < 2 or positive_int("seeds", seeds) < 2:
-        raise ValueError("propagation of chaos needs at least 2 sizes and 2 seeds")
-    (inputs, targets), _ = tensors(x=x, y=y)
-    k = 1 if targets.ndim == 1 else targets.shape[1]
-    shared = Population.sample(arch, 1, inputs.shape[1], k, seed=seed).c
-    means, spreads = [], []
-    for i, m in enumerate(sizes.tolist()):
-        drawn = [
-            Population.sample(arch, m, inputs.shape[1], k, seed=seed + i * seeds + s) for s in range(seeds)
-        ]
-        drawn = [replace(p, c=None if p.c is None else shared) for p in drawn]
-        f = torch.stack([p.flow(inputs, targets, t, loss=loss).end(inputs).flatten() for p in drawn])
-        means.append(f.mean(0).numpy())
-        spreads.append(f.var(0).mean().sqrt().item())
-    fit, covariance = np.polyfit(np.log(sizes), np.log(spreads), 1, cov="unscaled")
-    residual = np.log(spreads) - np.polyval(fit, np.log(sizes))
-    scatter = float(residual @ residual) / max(1, len(sizes) - 2)
-    error = math.sqrt(scatter * covariance[0, 0]) if len(sizes) > 2 else math.nan
-    return Chaos(sizes, np.array(means), np.array(spreads), float(fit[0]), error)
 
 
 def _check(arch: Layer) -> Sequential:
