@@ -4,10 +4,12 @@ from .classification import gaussian_mixture, parity, staircase, two_moons, xor
 from .digits import Digits, mnist
 from .regression import circle, line, sphere
 from .sample import Sample
+from .tables import Table, table
 
 __all__ = [
     "Digits",
     "Sample",
+    "Table",
     "circle",
     "gaussian_mixture",
     "line",
@@ -15,6 +17,7 @@ __all__ = [
     "parity",
     "sphere",
     "staircase",
+    "table",
     "two_moons",
     "xor",
 ]
