@@ -10,17 +10,18 @@ from ntklab._validate import tensors
 
 
 def mode_vector(name: str, values: Tensor) -> Tensor:
-    """Eigenvalues (M,) in float64, none of them negative.
+    """Eigenvalues (M,) in float64, none of them negative; what rounding made negative is 0.
 
     Raises:
-        ValueError: another shape, or a negative entry.
+        ValueError: another shape, or an entry that is negative beyond rounding.
     """
     if values.ndim != 1:
         raise ValueError(f"{name} must have shape (M,), got {tuple(values.shape)}")
+    rounding = 64 * torch.finfo(values.dtype).eps * values.abs().max().item()
     values = values.detach().to(torch.float64)
-    if (values < 0).any():
+    if values.min() < -rounding:
         raise ValueError(f"{name} must not be negative, got {values.min().item():g}")
-    return values
+    return values.clamp(min=0.0)
 
 
 def settings(*, positive: tuple[str, ...] = (), **named) -> tuple[list[Tensor], tuple[int, ...]]:

@@ -7,7 +7,7 @@ Rademacher complexity at most B sqrt(Tr K) / n.  The bounds follow from three fa
   with the complexity's mean, test <= train + 2 mean + c sqrt(log(1/delta) / (2n))
   (Bartlett & Mendelson 2002, theorem 8 and lemma 22; Mohri, Rostamizadeh & Talwalkar 2018, theorem 3.3);
 * a union over the integers for a radius that is read off the data (Arora et al. 2019, proof of theorem 5.1);
-* for the square loss, the identity of sequential ridge regression (Zhdanov & Kalnishkan 2013, theorem 1).
+* for the square loss, the identity of sequential ridge regression (Zhdanov & Kalnishkan 2010).
 """
 
 from __future__ import annotations

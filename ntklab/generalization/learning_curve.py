@@ -11,7 +11,7 @@ Mode i is learnt to the share L_i = lambda_i / (lambda_i + kappa), and the mean 
     E_0 (sum_i (1 - L_i)^2 v_i^2 + noise) - noise,        E_0 = n / (n - sum_i L_i^2).
 
 It is the leading order for many samples, for eigenfunctions that behave like independent Gaussian variables.
-Sources: Bordelon, Canatar & Pehlevan 2020; Jacot et al. 2020 (KARE); Simon et al. 2023, eqs. 4-11.
+Sources: Bordelon, Canatar & Pehlevan 2020; Jacot et al. 2020 (KARE); Simon et al. 2023 (eigenlearning).
 
 A *pool* is a finite set of N points from which n are drawn without replacement, and the others are the test
 set.  Off the training set, ridge regression with K is interpolation with K + ridge I, so the pool's own kernel has
@@ -84,8 +84,8 @@ def effective_regularization(eigenvalues, n, ridge=0.0, multiplicities=None) -> 
 def learnabilities(eigenvalues, n, ridge=0.0, multiplicities=None) -> np.ndarray | Tensor:
     """Shares L_i = lambda_i / (lambda_i + kappa) of the modes in the mean predictor: (M,), or (T, M).
 
-    They are in [0, 1], and sum_i m_i L_i <= n, with equality where ridge = 0 < kappa (conservation law, Simon et
-    al. 2023, theorem 3.2).  Arguments and errors as for ``effective_regularization``.
+    They are in [0, 1], and sum_i m_i L_i <= n, with equality where ridge = 0 < kappa (the conservation law of
+    Simon et al. 2023).  Arguments and errors as for ``effective_regularization``.
     """
     modes, count, back = _spectrum(eigenvalues, multiplicities)
     (n, ridge), shape = settings(positive=("n",), n=n, ridge=ridge)
@@ -192,8 +192,8 @@ def from_data(kernel, y) -> Pool:
 def kare(kernel, y, ridge) -> float:
     """Kernel alignment risk estimator: the test error from the training set alone.
 
-    n y' (K + ridge)^-2 y / tr((K + ridge)^-1)^2, of Jacot et al. 2020 ("Kernel Alignment Risk Estimator",
-    definition 1), also known as generalised cross-validation.  It estimates the error on noisy labels, summed over
+    n y' (K + ridge)^-2 y / tr((K + ridge)^-1)^2, of Jacot et al. 2020 ("Kernel Alignment Risk Estimator"),
+    also known as generalised cross-validation.  It estimates the error on noisy labels, summed over
     outputs.
 
     Args:
