@@ -109,7 +109,7 @@ def catapult(
         raise ValueError("the network's kernel on x is zero, so every rate is stable")
     learning_rates = rates * 2 / largest
 
-    stack = Stack([net], task, learning_rates.tolist(), "sgd", factors)
+    stack = Stack([net] * len(rates), task, learning_rates.tolist(), factors)
     recorded = sorted({0, steps, *np.linspace(0, steps, record).round().astype(int).tolist()})
     probe, losses, sharpness, drift = copy.deepcopy(net), [], [], []
     for step in range(steps + 1):

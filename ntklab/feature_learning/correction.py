@@ -34,7 +34,7 @@ from ntklab._record import Task
 from ntklab._validate import real, tensors
 from ntklab.empirical import check_model
 from ntklab.feature_learning._scaling import PowerFit, fit_points, integers, seed_numbers
-from ntklab.feature_learning._stack import rate_factors
+from ntklab.feature_learning._stack import rate_factors, stacked_parameters
 from ntklab.layers.base import Layer
 
 _CHUNK_BYTES = 2**28  # memory for the Jacobian of one chunk; its derivative takes as much again
@@ -196,10 +196,7 @@ def velocity_law(
             kernel = sum(a @ a.T for a in rows)
             return torch.stack([_symmetric((rows, change), (rows, change)), kernel])
 
-        stacked = {
-            n: torch.stack([net.get_parameter(n).detach() for net in nets])
-            for n, _ in nets[0].named_parameters()
-        }
+        stacked = stacked_parameters(nets)
         size = max(1, _CHUNK_BYTES // (flow.count * len(at) * 8))
         results.append(vmap(both, chunk_size=size)(stacked).detach().numpy() / flow.outputs)
     both = np.stack(results)
@@ -286,10 +283,7 @@ def _log_kernels(
             arch.finite(width, point.shape[1:], 1, parameterization, s, torch.float64)
             for s in seeds[first : first + size]
         ]
-        stacked = {
-            n: torch.stack([net.get_parameter(n).detach() for net in nets])
-            for n, _ in template.named_parameters()
-        }
+        stacked = stacked_parameters(nets)
         values.append(vmap(kernel)(stacked))
     return torch.cat(values).log().numpy()
 

@@ -10,7 +10,7 @@ Source: Yang et al., "Tensor Programs V: tuning large neural networks via zero-s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,9 @@ from ntklab.feature_learning._scaling import PowerFit, fit_each_seed, integers, 
 from ntklab.feature_learning._stack import Stack, rate_factors
 from ntklab.finite import OPTIMIZERS, ScaledLinear
 from ntklab.layers.base import Layer
+
+_PARAMETERS = 2**22  # parameters trained at once: more leave the processor's cache
+_CHECK_EVERY = 10  # steps between two looks at the losses for divergence
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,25 @@ def rate_sweep(
     for width in widths:
         nets, task = _networks(arch, width, x, y, parameterization, seeds, loss, dtype)
         factors = rate_factors(nets[0], optimizer, same_rate=same_rate)
-        stack = Stack(nets, task, rates, optimizer, factors)
-        batches = _batches(task.n, batch_size, seeds)
-        for _ in range(steps):
-            stack.step(next(batches))
-        with torch.no_grad():
-            final = stack.losses().double().nan_to_num(torch.inf, torch.inf)
-        results.append(final.reshape(len(rates), len(seeds)).numpy())
+        runs = [(net, seed, rate) for rate in rates for net, seed in zip(nets, seeds, strict=True)]
+        together = max(1, _PARAMETERS // sum(p.numel() for p in nets[0].parameters()))
+        losses = []
+        for first in range(0, len(runs), together):
+            some, own, at = zip(*runs[first : first + together], strict=True)
+            stack = Stack(some, task, at, factors, optimizer)
+            losses.append(_final(stack, steps, _batches(task.n, batch_size, own)))
+        results.append(np.concatenate(losses).reshape(len(rates), len(seeds)))
     return RateSweep(np.array(widths), np.array(rates), np.stack(results))
+
+
+def _final(stack: Stack, steps: int, batches: Iterator[Tensor | None]) -> np.ndarray:
+    """(N,): the losses after training; inf where they are not finite."""
+    for step in range(steps):
+        losses = stack.step(next(batches))
+        if step % _CHECK_EVERY == 0 and not torch.isfinite(losses).any():
+            break
+    with torch.no_grad():
+        return stack.losses().double().nan_to_num(torch.inf, torch.inf).cpu().numpy()
 
 
 def _networks(arch, width, x, y, parameterization, seeds, loss, dtype):
@@ -131,12 +145,15 @@ def _networks(arch, width, x, y, parameterization, seeds, loss, dtype):
     k = targets.shape[1] if targets.ndim == 2 else 1
     if loss == "cross_entropy" and targets.ndim == 1:
         k = int(targets.max()) + 1
-    nets = [arch.finite(width, inputs.shape[1:], k, parameterization, seed, dtype) for seed in seeds]
+    if hasattr(parameterization, "finite"):
+        nets = [parameterization.finite(arch, width, inputs.shape[1:], k, seed, dtype) for seed in seeds]
+    else:
+        nets = [arch.finite(width, inputs.shape[1:], k, parameterization, seed, dtype) for seed in seeds]
     return nets, Task(nets[0], inputs, targets, None, loss)
 
 
-def _batches(n: int, batch_size: int | None, seeds: Sequence[int]):
-    """Indices (S, b) of every seed's own batches, without end; None is the whole set."""
+def _batches(n: int, batch_size: int | None, seeds: Sequence[int]) -> Iterator[Tensor | None]:
+    """Indices (N, b) of every run's own batches, drawn from its seed, without end; None is the whole set."""
     while batch_size is None or batch_size >= n:
         yield None
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -209,7 +226,7 @@ def coordinate_check(
     for width in widths:
         nets, task = _networks(arch, width, x, y, parameterization, seeds, loss, dtype)
         factors = rate_factors(nets[0], optimizer, same_rate=same_rate)
-        stack = Stack(nets, task, [learning_rate], optimizer, factors)
+        stack = Stack(nets, task, [learning_rate] * len(nets), factors, optimizer)
         start = _preactivations(stack)
         rows = [(start, start)]
         for _ in range(steps):
