@@ -260,7 +260,9 @@ class NTKClassifier(ClassifierMixin, _InfiniteNetwork):
         self.classes_, labels = np.unique(y, return_inverse=True)
         k = len(self.classes_)
         if k < 2:
-            raise ValueError(f"y must hold at least 2 classes, got one class only: {self.classes_[0]!r}")
+            raise ValueError(
+                f"y must hold at least 2 classes, got one class only: {self.classes_.tolist()[0]!r}"
+            )
         targets = 2.0 * labels - 1 if k == 2 else (labels[:, None] == np.arange(k)) - 1 / k
         self._fit(X, targets, centre=False)
         return self

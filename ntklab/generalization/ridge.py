@@ -86,7 +86,7 @@ def best_ridge(matrix: np.ndarray, y: np.ndarray, ridges: np.ndarray, *, centre:
     """``leave_one_out`` for checked float64 arrays; needs no second (n, n) array and spoils the first."""
     n, columns = len(y), y.reshape(len(y), -1)
     if centre and n < 2:
-        raise ValueError(f"leave-one-out about the mean needs at least 2 samples, got {n}")
+        raise ValueError(f"leave-one-out about the mean needs at least 2 samples, got n_samples={n}")
     shift = (columns - columns.mean(0)) / max(n - 1, 1)  # mean(y) - mean without sample i
     centred = columns - columns.mean(0) if centre else columns
     right = np.column_stack([centred, np.ones(n)])
