@@ -139,6 +139,11 @@ class Claims(SphinxDirective):
         section += [self.row(row) for row in rows if row["chapter"] == key]
         return section
 
+    def part(self, card: nodes.Element, label: str, text: str, row: dict) -> None:
+        if text:
+            box = nodes.container(classes=["claim-" + label.lower().replace(" ", "-")])
+            card += self.myst(f"**{label}.** {text}", box, row["line"])
+
     def row(self, row: dict) -> nodes.Element:
         name = row["id"].lower()
         classes = ["claim", f"verdict-{row['verdict']}", f"chapter-{row['chapter']}"]
@@ -148,23 +153,16 @@ class Claims(SphinxDirective):
         head += nodes.reference("", row["id"], internal=True, refid=name, classes=["claim-id"])
         head += [nodes.Text(" "), nodes.inline("", row["verdict"], classes=["claim-verdict"])]
         card += head
-        places = "; ".join(f"{source}, {place}" for source, place in row["where"].items())
-        cited = " ".join(
-            f"{{cite:t}}`{key}`" + ("" if key == row["references"][-1] else ",") for key in row["references"]
+        places = (
+            "; ".join(f"{source}, {place}" for source, place in row["where"].items())
+            or "in none of the sources"
         )
-        parts = {
-            "Stated": row["claim"],
-            "Where": places,
-            "True": row["truth"],
-            "Mended": row.get("mended"),
-            "Literature": cited,
-        }
-        for label, text in parts.items():
-            if text:
-                card += self.myst(
-                    f"**{label}.** {text}", nodes.container(classes=[f"claim-{label.lower()}"]), row["line"]
-                )
+        cited = ", ".join(f"{{cite:t}}`{key}`" for key in row["references"])
+        self.part(card, "Stated", row["claim"], row)
+        self.part(card, "What holds", row["truth"], row)
+        self.part(card, "Mended", row.get("mended", ""), row)
         card += pending_check(row=row["id"])
+        self.part(card, "Found in", f"{places}. **Literature.** {cited}.", row)
         return card
 
 
@@ -333,6 +331,11 @@ class FillIn(SphinxPostTransform):
         for node in list(self.document.findall(pending_check)):
             kind, body = state[node["row"]]
             node.parent["classes"].append(f"check-{kind}")
+            if kind in ("waits", "missing"):
+                node.parent.children[0] += [
+                    nodes.Text(" "),
+                    nodes.inline("", "not checked yet", classes=["claim-status"]),
+                ]
             node.replace_self(
                 nodes.paragraph(
                     "", "", nodes.strong("", "Check."), nodes.Text(" "), *body, classes=["claim-check"]
