@@ -92,7 +92,7 @@ def train(
                 recorder.record(step)
             if step == steps or recorder.diverged:
                 break
-            updater.zero_grad(set_to_none=True)
+            updater.zero_grad()
             value = task.loss(next(batches))
             if step % _CHECK_EVERY == 0 and not math.isfinite(value.item()):
                 recorder.record(step, diverged=True)
@@ -100,7 +100,7 @@ def train(
             value.backward()
             updater.step()
             bar.update()
-        updater.zero_grad(set_to_none=True)
+        updater.zero_grad()
     return recorder.history(learning_rate)
 
 
@@ -130,11 +130,37 @@ def _groups(net: nn.Module, learning_rate: float, optimizer: str) -> list[dict]:
     return [{"params": [p for p in net.parameters() if p.requires_grad], "lr": learning_rate}]
 
 
-def _optimizer(
-    net: nn.Module, learning_rate: float, optimizer: str, momentum: float
-) -> torch.optim.Optimizer:
+class _Descent:
+    """Gradient descent with heavy-ball momentum, the steps of torch.optim.SGD.
+
+    (That one loads torch's compiler when it is made, which takes longer than a small network's training.)
+    """
+
+    def __init__(self, groups: list[dict], momentum: float):
+        self._rate = {p: group["lr"] for group in groups for p in group["params"]}
+        self._momentum = momentum
+        self._velocity: dict[Tensor, Tensor] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for p, rate in self._rate.items():
+            if p.grad is None:
+                continue
+            move = p.grad
+            if self._momentum:
+                former = self._velocity.get(p)
+                move = move if former is None else former.mul_(self._momentum).add_(move)
+                self._velocity[p] = move
+            p.add_(move, alpha=-rate)
+
+    def zero_grad(self) -> None:
+        for p in self._rate:
+            p.grad = None
+
+
+def _optimizer(net: nn.Module, learning_rate: float, optimizer: str, momentum: float):
     groups = _groups(net, learning_rate, optimizer)
-    return torch.optim.SGD(groups, momentum=momentum) if optimizer == "sgd" else torch.optim.Adam(groups)
+    return _Descent(groups, momentum) if optimizer == "sgd" else torch.optim.Adam(groups)
 
 
 def _default_rate(task: Task, optimizer: str, batch_size: int | None, generator: torch.Generator) -> float:

@@ -111,6 +111,21 @@ def test_a_label_a_one_hot_row_and_a_single_logit_mean_the_same_cross_entropy():
     np.testing.assert_allclose(single.loss, (np.logaddexp(0, f) - labels * f).mean(1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_descent_takes_the_steps_of_torch_with_the_same_groups(momentum):
+    x, y, _ = data()
+    net, same = (network(arch=DEEP, parameterization="standard") for _ in range(2))
+    train(net, x, y, steps=20, learning_rate=2.0, momentum=momentum, probe=0)
+    optimizer = torch.optim.SGD(same.parameter_groups(2.0), momentum=momentum)
+    for _ in range(20):
+        optimizer.zero_grad()
+        ((same(torch.tensor(x))[:, 0] - torch.tensor(y)).square().mean() / 2).backward()
+        optimizer.step()
+    for p, q in zip(net.parameters(), same.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+        assert p.grad is None
+
+
 def test_one_adam_step_moves_every_parameter_by_the_rate():
     x, y, _ = data()
     history = train(linear(), x, y, steps=1, optimizer="adam", learning_rate=0.01, probe=0)
@@ -220,6 +235,13 @@ def test_sharpness_by_lanczos_is_the_largest_eigenvalue_of_the_rate_weighted_ker
         total += group["lr"] * full.transpose(0, 2, 1, 3).reshape(12, 12)
     expected = np.linalg.eigvalsh(total)[-1] / 6
     assert sharpest(net, torch.tensor(x), groups) == pytest.approx(expected, rel=0.02)
+
+
+def test_sharpness_of_outputs_that_no_parameter_moves_is_zero():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).double()
+    nn.init.constant_(net[0].bias, -100.0)  # no unit is ever active
+    groups = [{"params": list(net.parameters()), "lr": 1.0}]
+    assert sharpest(net, torch.tensor(data()[0]), groups) == 0
 
 
 def test_a_tiny_residual_along_the_top_eigenvector_grows_exactly_above_the_largest_stable_rate():
