@@ -9,9 +9,32 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ntklab._record import Task
+from ntklab._validate import tensors
+from ntklab.layers.base import Layer
 from ntklab.training import _groups
 
-_DECAY1, _DECAY2, _EPS = 0.9, 0.999, 1e-8  # of Adam, as torch.optim.Adam has them
+
+def network(
+    arch: Layer, width: int, input_shape, outputs: int, parameterization, seed: int, dtype
+) -> nn.Module:
+    """A network in a parameterisation given by its name, or by an object with ``finite`` such as ``ABC``."""
+    if not isinstance(arch, Layer):
+        raise TypeError(f"arch must be an ntklab architecture, got {arch!r}")
+    if hasattr(parameterization, "finite"):
+        return parameterization.finite(arch, width, input_shape, outputs, seed, dtype)
+    return arch.finite(width, input_shape, outputs, parameterization, seed, dtype)
+
+
+def networks(
+    arch: Layer, width: int, x, y, parameterization, seeds: Sequence[int], loss: str, dtype
+) -> tuple[list[nn.Module], Task]:
+    """A network for every seed that fits inputs (n, ...) and targets, and what they are to learn."""
+    (inputs, targets), _ = tensors(x=x, y=y)
+    outputs = targets.shape[1] if targets.ndim == 2 else 1
+    if loss == "cross_entropy" and targets.ndim == 1 and (targets == targets.round()).all():
+        outputs = max(1, int(targets.max()) + 1)
+    nets = [network(arch, width, inputs.shape[1:], outputs, parameterization, s, dtype) for s in seeds]
+    return nets, Task(nets[0], inputs, targets, None, loss)
 
 
 def stacked_parameters(nets: Sequence[nn.Module]) -> dict[str, Tensor]:
@@ -42,13 +65,10 @@ class Stack:
         factors: dict[str, float],
         optimizer: str = "sgd",
     ):
-        self.net, self.task, self.factors, self.optimizer = nets[0], task, factors, optimizer
+        self.net, self.task, self.factors = nets[0], task, factors
         self.values = stacked_parameters(nets)
         self._rates = torch.tensor(rates).to(task.x)
-        self._moments = {}
-        if optimizer == "adam":
-            self._moments = {name: (0 * self.values[name], 0 * self.values[name]) for name in factors}
-        self._steps = 0
+        self._adam = self._new_adam(rates) if optimizer == "adam" else None
 
     def losses(self, chosen: Tensor | None = None) -> Tensor:
         """(N,): every run's loss over the training set, or over its own batch of indices, chosen (N, b)."""
@@ -67,18 +87,29 @@ class Stack:
         leaves = [self.values[name].requires_grad_() for name in self.factors]
         losses = self.losses(chosen)
         gradients = torch.autograd.grad(losses.sum(), leaves)
-        self._steps += 1
-        for name, value, gradient in zip(self.factors, leaves, gradients, strict=True):
-            value.requires_grad_(False)
-            rate = self._rates.reshape(-1, *[1] * (value.ndim - 1))
-            step = self._adam(name, gradient) if self.optimizer == "adam" else gradient
-            value.addcmul_(step, rate, value=-self.factors[name])
+        for leaf in leaves:
+            leaf.requires_grad_(False)
+        if self._adam is None:
+            for factor, value, gradient in zip(self.factors.values(), leaves, gradients, strict=True):
+                rate = self._rates.reshape(-1, *[1] * (value.ndim - 1))
+                value.addcmul_(gradient, rate, value=-factor)
+        else:
+            for group, gradient in zip(self._adam_groups(), gradients, strict=True):
+                for row, part in zip(group, gradient.contiguous(), strict=True):
+                    row.grad = part
+            self._adam.step()
         return losses.detach()
 
-    def _adam(self, name: str, gradient: Tensor) -> Tensor:
-        """Kingma & Ba 2015, algorithm 1."""
-        first, second = self._moments[name]
-        first.lerp_(gradient, 1 - _DECAY1)
-        second.mul_(_DECAY2).addcmul_(gradient, gradient, value=1 - _DECAY2)
-        size = (second / (1 - _DECAY2**self._steps)).sqrt_().add_(_EPS)
-        return (first / size).div_(1 - _DECAY1**self._steps)
+    def _new_adam(self, rates: Sequence[float]) -> torch.optim.Optimizer:
+        """Adam on the rows of the stacked tensors, each a parameter with its own rate."""
+        groups = [
+            {"params": [row], "lr": rate * factor}
+            for name, factor in self.factors.items()
+            for row, rate in zip(self.values[name], rates, strict=True)
+        ]
+        return torch.optim.Adam(groups, fused=True)
+
+    def _adam_groups(self) -> list[list[Tensor]]:
+        """The rows, parameter by parameter."""
+        rows = [group["params"][0] for group in self._adam.param_groups]
+        return [rows[first : first + len(self._rates)] for first in range(0, len(rows), len(self._rates))]

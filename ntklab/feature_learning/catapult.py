@@ -10,7 +10,7 @@ linear network with one hidden layer, a single sample x = 1 and y = 0 this is ex
 so lambda falls exactly while eta lambda < 4, which bounds the phase from above.
 
 Source: Lewkowycz, Bahri, Dyer, Sohl-Dickstein & Gur-Ari, "The large learning rate phase of deep learning: the
-catapult mechanism" (2020), eqs. 5-6.
+catapult mechanism" (2020), section 2.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from ntklab._record import Task
-from ntklab._validate import positive_int, real
+from ntklab._validate import choice, positive_int, real
 from ntklab.empirical import check_model, empirical_ntk
+from ntklab.feature_learning._scaling import positive_rates
 from ntklab.feature_learning._stack import Stack, rate_factors
 
 _RISE = 1.01  # a loss that exceeds its own past minimum by this factor has risen
@@ -94,11 +95,8 @@ def catapult(
         ValueError, TypeError: arguments that do not fit, by name.
     """
     check_model(net)
-    if loss not in ("mean", "sum"):
-        raise ValueError(f"loss must be 'mean' or 'sum', got {loss!r}")
-    rates = np.array([real("rates", r, minimum=0.0, strict=True) for r in rates])
-    if not len(rates):
-        raise ValueError("rates is empty")
+    choice("loss", loss, ("mean", "sum"))
+    rates = np.array(positive_rates("rates", rates))
     steps, record = positive_int("steps", steps), positive_int("record", record)
     tolerance = real("tolerance", tolerance, minimum=0.0, strict=True)
     task, factors = Task(net, x, y, None, loss), rate_factors(net)

@@ -16,8 +16,8 @@ For ReLU phi'' is 0 almost everywhere, and that is what autodiff sees.  The kern
 jumps at this velocity; the jumps, where neurons cross their kinks, are of order m^-1/2 on average at the training
 points, and are no part of it.
 
-Sources: Huang & Yau, "Dynamics of deep neural networks and neural tangent hierarchy" (ICML 2020), eq. 1.4;
-Dyer & Gur-Ari, "Asymptotics of wide networks from Feynman diagrams" (ICLR 2020), section 3.
+Sources: Huang & Yau, "Dynamics of deep neural networks and neural tangent hierarchy" (ICML 2020);
+Dyer & Gur-Ari, "Asymptotics of wide networks from Feynman diagrams" (ICLR 2020).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 from ntklab._record import Task
 from ntklab._validate import real, tensors
 from ntklab.empirical import check_model
-from ntklab.feature_learning._scaling import PowerFit, fit_points, integers, seed_numbers
-from ntklab.feature_learning._stack import rate_factors, stacked_parameters
+from ntklab.feature_learning._scaling import PowerFit, fit_points, integers, several_seeds
+from ntklab.feature_learning._stack import network, networks, rate_factors, stacked_parameters
 from ntklab.layers.base import Layer
 
 _CHUNK_BYTES = 2**28  # memory for the Jacobian of one chunk; its derivative takes as much again
@@ -125,23 +125,25 @@ def _symmetric(left: tuple[list[Tensor], list[Tensor]], right: tuple[list[Tensor
 
 @dataclass(frozen=True)
 class VelocityLaw:
-    """Kernel and velocity of S networks at each of W widths."""
+    """Kernel and velocity at initialisation, of S networks at each of W widths, on n training points."""
 
     widths: np.ndarray
     """(W,)"""
     velocity: np.ndarray
-    """(W, S, m, m): dTheta/dt."""
+    """(W, S, n, n): dTheta/dt."""
     kernel: np.ndarray
-    """(W, S, m, m): Theta."""
+    """(W, S, n, n): Theta."""
+    learning_rate: float
+    """eta c, the factor between Theta (f - y) and df/dt: c = 1/n for "mean", 1 for "sum"."""
 
     @property
     def mean(self) -> np.ndarray:
-        """(W, m, m): the mean velocity over networks."""
+        """(W, n, n): the mean velocity over networks."""
         return self.velocity.mean(1)
 
     @property
     def mean_error(self) -> np.ndarray:
-        """(W, m, m): its standard error."""
+        """(W, n, n): its standard error."""
         return self.velocity.std(1, ddof=1) / np.sqrt(self.velocity.shape[1])
 
     @property
@@ -150,57 +152,61 @@ class VelocityLaw:
         return np.sqrt(np.square(self.velocity).sum((2, 3)).mean(1))
 
     @property
-    def relative(self) -> np.ndarray:
-        """(W, S): |dTheta/dt|_F / |Theta|_F of every network."""
-        return np.linalg.norm(self.velocity, axis=(2, 3)) / np.linalg.norm(self.kernel, axis=(2, 3))
+    def size_error(self) -> np.ndarray:
+        """(W,): its standard error."""
+        squares = np.square(self.velocity).sum((2, 3))
+        return squares.std(1, ddof=1) / np.sqrt(squares.shape[1]) / (2 * self.size)
+
+    @property
+    def per_decay(self) -> np.ndarray:
+        """(W, S): |dTheta/dt|_F / |Theta|_F over eta c lambda_max, the share of the kernel that moves while the
+        fastest mode decays by a factor e: in the limit constant in eta and the scale of the kernel."""
+        share = np.linalg.norm(self.velocity, axis=(2, 3)) / np.linalg.norm(self.kernel, axis=(2, 3))
+        return share / (self.learning_rate * np.linalg.eigvalsh(self.kernel)[..., -1])
 
     def fit_size(self) -> PowerFit:
-        """The power of the width in ``size``; -1 for smooth activations in NTK parameterisation."""
-        squares = np.square(self.velocity).sum((2, 3))
-        error = squares.std(1, ddof=1) / np.sqrt(squares.shape[1]) / (2 * self.size)
-        return fit_points(self.widths, self.size, error)
+        """The power of the width in ``size``: -1 in NTK parameterisation."""
+        return fit_points(self.widths, self.size, self.size_error)
 
     def fit_mean(self, i: int = 0, j: int = 0) -> PowerFit:
-        """The power of the width in the absolute mean velocity at one pair of points."""
+        """The power of the width in the absolute mean velocity at one pair of points: -1 as well."""
         return fit_points(self.widths, abs(self.mean[:, i, j]), self.mean_error[:, i, j])
 
 
 def velocity_law(
-    arch: Layer, x, y, widths, seeds, *, x_eval=None, parameterization="ntk", loss="mean", learning_rate=1.0
+    arch: Layer, x, y, widths, seeds, *, parameterization="ntk", loss="mean", learning_rate=1.0
 ) -> VelocityLaw:
-    """``kernel_velocity`` at initialisation of many networks at several widths, in float64.
+    """``kernel_velocity`` at initialisation of many networks at one or several widths, in float64.
 
     Args:
         arch: an architecture.
-        x, y, x_eval, loss, learning_rate: as in ``kernel_velocity``.
-        widths: W widths.
+        x, y, loss, learning_rate: as in ``kernel_velocity``.
+        widths: one width or several.
         seeds: a number S of networks at each width, or their seeds.
-        parameterization: as in ``arch.finite``.
+        parameterization: a name as in ``arch.finite``, or an ``ABC``.
 
     Raises:
         ValueError, TypeError: arguments that do not fit, by name; fewer than two seeds.
     """
-    widths, seeds = integers("widths", widths), _several(seeds)
+    widths, seeds = integers("widths", widths), several_seeds(seeds)
     learning_rate = real("learning_rate", learning_rate, minimum=0.0, strict=True)
-    (inputs, targets, points), _ = tensors(x=x, y=y, x_eval=x_eval)
-    k = targets.shape[1] if targets.ndim == 2 else 1
     results = []
     for width in widths:
-        nets = [arch.finite(width, inputs.shape[1:], k, parameterization, s, torch.float64) for s in seeds]
-        task = Task(nets[0], inputs, targets, None, loss)
-        at = task.x if points is None else points.to(task.x)
+        nets, task = networks(arch, width, x, y, parameterization, seeds, loss, torch.float64)
         flow = _Flow(nets[0], task, learning_rate)
 
-        def both(parameters, flow=flow, at=at):
-            rows, change = flow.jacobian(parameters, flow.direction(parameters), at)
-            kernel = sum(a @ a.T for a in rows)
-            return torch.stack([_symmetric((rows, change), (rows, change)), kernel])
+        def both(parameters, flow=flow, points=task.x):
+            rows, change = flow.jacobian(parameters, flow.direction(parameters), points)
+            return torch.stack([_symmetric((rows, change), (rows, change)), sum(a @ a.T for a in rows)])
 
-        stacked = stacked_parameters(nets)
-        size = max(1, _CHUNK_BYTES // (flow.count * len(at) * 8))
-        results.append(vmap(both, chunk_size=size)(stacked).detach().numpy() / flow.outputs)
-    both = np.stack(results)
-    return VelocityLaw(np.array(widths), both[:, :, 0], both[:, :, 1])
+        size = max(1, _CHUNK_BYTES // (flow.count * task.n * 8))
+        results.append(
+            vmap(both, chunk_size=size)(stacked_parameters(nets)).detach().cpu().numpy() / flow.outputs
+        )
+    velocity, kernel = np.stack(results).transpose(2, 0, 1, 3, 4)
+    return VelocityLaw(
+        np.array(widths), velocity, kernel, learning_rate if loss == "sum" else learning_rate / task.n
+    )
 
 
 @dataclass(frozen=True)
@@ -245,13 +251,15 @@ def log_kernel_fluctuation(
         x: one input, (d,) or (1, d).
         widths: one width or several.
         seeds: a number S of networks, or their seeds.
-        parameterization: as in ``arch.finite``.
+        parameterization: a name as in ``arch.finite``, or an ``ABC``.
 
     Raises:
         ValueError, TypeError: arguments that do not fit, by name; fewer than two seeds.
     """
     archs = [archs] if isinstance(archs, Layer) else list(archs)
-    widths, seeds = integers("widths", widths), _several(seeds)
+    if not archs or not all(isinstance(arch, Layer) for arch in archs):
+        raise TypeError(f"archs must be one ntklab architecture or several, got {archs!r}")
+    widths, seeds = integers("widths", widths), several_seeds(seeds)
     (point,), _ = tensors(x=x)
     point = (point if point.ndim == 2 else point[None]).to(torch.float64)
     if point.ndim != 2 or len(point) != 1:
@@ -262,9 +270,10 @@ def log_kernel_fluctuation(
 
 
 def _log_kernels(
-    arch: Layer, point: Tensor, width: int, seeds: tuple[int, ...], parameterization: str
+    arch: Layer, point: Tensor, width: int, seeds: tuple[int, ...], parameterization
 ) -> np.ndarray:
-    template = arch.finite(width, point.shape[1:], 1, parameterization, seeds[0], torch.float64)
+    """(S,): log Theta(x, x), by one gradient for each network."""
+    template = network(arch, width, point.shape[1:], 1, parameterization, seeds[0], torch.float64)
     trained = [name for name, p in template.named_parameters() if p.requires_grad]
 
     def kernel(parameters):
@@ -279,17 +288,7 @@ def _log_kernels(
     size = max(1, _CHUNK_BYTES // (2 * sum(p.numel() for p in template.parameters()) * 8))
     values = []
     for first in range(0, len(seeds), size):
-        nets = [
-            arch.finite(width, point.shape[1:], 1, parameterization, s, torch.float64)
-            for s in seeds[first : first + size]
-        ]
-        stacked = stacked_parameters(nets)
-        values.append(vmap(kernel)(stacked))
+        some = seeds[first : first + size]
+        nets = [network(arch, width, point.shape[1:], 1, parameterization, s, torch.float64) for s in some]
+        values.append(vmap(kernel)(stacked_parameters(nets)))
     return torch.cat(values).log().numpy()
-
-
-def _several(seeds) -> tuple[int, ...]:
-    numbers = seed_numbers(seeds)
-    if len(numbers) < 2:
-        raise ValueError("seeds must be at least 2 for an error bar, got 1")
-    return numbers

@@ -4,7 +4,7 @@ In muP it does; in the standard parameterisation with one rate for all parameter
 largest stable rate falls like 1/m, because the kernel grows like m.
 
 Source: Yang et al., "Tensor Programs V: tuning large neural networks via zero-shot hyperparameter transfer" (NeurIPS
-2021): loss-against-rate curves (Figure 1) and the coordinate check (Appendix D.1, Figure 5).
+2021): the loss against the rate over widths (figure 1), and the coordinate check (appendix D.1).
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from ntklab._record import Task
-from ntklab._validate import choice, positive_int, real, tensors
-from ntklab.feature_learning._scaling import PowerFit, fit_each_seed, integers, seed_numbers
-from ntklab.feature_learning._stack import Stack, rate_factors
+from ntklab._validate import choice, positive_int, real
+from ntklab.feature_learning._scaling import PowerFit, fit_each_seed, integers, positive_rates, seed_numbers
+from ntklab.feature_learning._stack import Stack, networks, rate_factors
 from ntklab.finite import OPTIMIZERS, ScaledLinear
 from ntklab.layers.base import Layer
 
@@ -48,7 +47,8 @@ class RateSweep:
 
     @property
     def seed_rates(self) -> np.ndarray:
-        """(W, S): every seed's best rate, the vertex of a parabola in log rate and log loss."""
+        """(W, S): every seed's best rate, the vertex of a parabola in log rate and log loss through the lowest
+        point and its neighbours (the lowest point itself, where a neighbour is missing or diverged)."""
         return np.array([[_best(self.rates, curve) for curve in width.T] for width in self.loss])
 
     @property
@@ -58,13 +58,11 @@ class RateSweep:
 
     @property
     def best_rate_error(self) -> np.ndarray:
-        """(W,): standard error of the logarithm of ``best_rate``, over seeds."""
-        seeds = self.loss.shape[2]
-        return (
-            np.log(self.seed_rates).std(1, ddof=1) / math.sqrt(seeds)
-            if seeds > 1
-            else np.full(len(self.widths), np.nan)
-        )
+        """(W,): standard error over seeds of the logarithm of ``best_rate``; NaN for a single seed."""
+        logs = np.log(self.seed_rates)
+        if logs.shape[1] == 1:
+            return np.full(len(logs), np.nan)
+        return logs.std(1, ddof=1) / math.sqrt(logs.shape[1])
 
     @property
     def at_edge(self) -> np.ndarray:
@@ -72,7 +70,14 @@ class RateSweep:
         return np.isin(self.mean_loss.argmin(1), (0, len(self.rates) - 1))
 
     def fit(self) -> PowerFit:
-        """The power of the width in the best rate: 0 in muP, -1 for SGD in standard with one rate."""
+        """The power of the width in the best rate: 0 in muP, -1 for SGD in standard with one rate.
+
+        Raises:
+            ValueError: a width at which all rates diverged.
+        """
+        if not np.isfinite(self.seed_rates).all():
+            bad = self.widths[~np.isfinite(self.seed_rates).all(1)]
+            raise ValueError(f"every rate diverged at width {bad[0]}: add smaller rates")
         return fit_each_seed(self.widths, self.seed_rates)
 
 
@@ -100,7 +105,7 @@ def rate_sweep(
         rates: R learning rates, before the factors of ``parameter_groups``.
         x: inputs (n, ...).
         y: targets, as in ``nl.train``.
-        parameterization: as in ``arch.finite``.
+        parameterization: a name as in ``arch.finite``, or an ``ABC`` (its exponents are those of "sgd").
         optimizer: "sgd" or "adam".
         steps: number of updates.
         seeds: a number S of networks, or their seeds; a seed sets the initialisation and the batches.
@@ -113,11 +118,13 @@ def rate_sweep(
         ValueError, TypeError: arguments that do not fit, by name.
     """
     widths, seeds = integers("widths", widths), seed_numbers(seeds)
-    rates = sorted(real("rates", r, minimum=0.0, strict=True) for r in rates)
+    rates = sorted(positive_rates("rates", rates))
+    choice("optimizer", optimizer, OPTIMIZERS)
     steps = positive_int("steps", steps)
+    batch_size = None if batch_size is None else positive_int("batch_size", batch_size)
     results = []
     for width in widths:
-        nets, task = _networks(arch, width, x, y, parameterization, seeds, loss, dtype)
+        nets, task = networks(arch, width, x, y, parameterization, seeds, loss, dtype)
         factors = rate_factors(nets[0], optimizer, same_rate=same_rate)
         runs = [(net, seed, rate) for rate in rates for net, seed in zip(nets, seeds, strict=True)]
         together = max(1, _PARAMETERS // sum(p.numel() for p in nets[0].parameters()))
@@ -140,37 +147,29 @@ def _final(stack: Stack, steps: int, batches: Iterator[Tensor | None]) -> np.nda
         return stack.losses().double().nan_to_num(torch.inf, torch.inf).cpu().numpy()
 
 
-def _networks(arch, width, x, y, parameterization, seeds, loss, dtype):
-    (inputs, targets), _ = tensors(x=x, y=y)
-    k = targets.shape[1] if targets.ndim == 2 else 1
-    if loss == "cross_entropy" and targets.ndim == 1:
-        k = int(targets.max()) + 1
-    if hasattr(parameterization, "finite"):
-        nets = [parameterization.finite(arch, width, inputs.shape[1:], k, seed, dtype) for seed in seeds]
-    else:
-        nets = [arch.finite(width, inputs.shape[1:], k, parameterization, seed, dtype) for seed in seeds]
-    return nets, Task(nets[0], inputs, targets, None, loss)
-
-
 def _batches(n: int, batch_size: int | None, seeds: Sequence[int]) -> Iterator[Tensor | None]:
     """Indices (N, b) of every run's own batches, drawn from its seed, without end; None is the whole set."""
-    while batch_size is None or batch_size >= n:
+    if batch_size is not None and batch_size > n:
+        raise ValueError(f"batch_size must be at most the number of samples {n}, got {batch_size}")
+    while batch_size is None or batch_size == n:
         yield None
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     while True:
         order = torch.stack([torch.randperm(n, generator=g) for g in generators])
-        for first in range(0, n - batch_size + 1, batch_size):
-            yield order[:, first : first + batch_size]
+        yield from order.split(batch_size, dim=1)
 
 
 def _best(rates: np.ndarray, curve: np.ndarray) -> float:
     """The vertex of the parabola through the lowest point and its neighbours, in logarithms."""
     i = int(np.argmin(curve))
+    if np.isinf(curve[i]):
+        return math.nan
     near = slice(i - 1, i + 2)
-    if i in (0, len(rates) - 1) or not np.isfinite(curve[near]).all():
+    inner = 0 < i < len(rates) - 1 and np.isfinite(curve[near]).all() and curve[i] > 0
+    if not inner or curve[near].max() == curve[i]:
         return rates[i]
-    a, b, _ = np.polyfit(np.log(rates[near]) - np.log(rates[i]), np.log(curve[near]), 2)
-    return rates[i] * math.exp(-b / (2 * a)) if a > 0 else rates[i]
+    a, b, _ = np.polyfit(np.log(rates[near] / rates[i]), np.log(curve[near]), 2)
+    return rates[i] * math.exp(-b / (2 * a))
 
 
 @dataclass(frozen=True)
@@ -182,15 +181,22 @@ class CoordinateCheck:
     layers: tuple[str, ...]
     """Names of the P pre-activations, the last is the output."""
     change: np.ndarray
-    """(W, S, P, T + 1): root mean square over samples and units of z_t - z_0; T + 1 entries from 0 steps on."""
+    """(W, S, P, T + 1): root mean square over samples and units of z_t - z_0, after t = 0 .. T steps."""
     size: np.ndarray
     """(W, S, P, T + 1): root mean square of z_t."""
 
     def fit(self, step: int = -1) -> dict[str, PowerFit]:
-        """For each layer the power of the width in the change after a number of steps (default: all)."""
-        return {
-            name: fit_each_seed(self.widths, self.change[:, :, p, step]) for p, name in enumerate(self.layers)
-        }
+        """For each layer the power of the width in the change after a number of steps (default: all).
+
+        Raises:
+            ValueError: training has diverged by then, or nothing has moved.
+        """
+        change = self.change[..., step]
+        if not (np.isfinite(change) & (change > 0)).all():
+            raise ValueError(
+                f"change at step {step} must be finite and above 0: take another step or learning_rate"
+            )
+        return {name: fit_each_seed(self.widths, change[:, :, p]) for p, name in enumerate(self.layers)}
 
 
 def coordinate_check(
@@ -210,10 +216,14 @@ def coordinate_check(
 ) -> CoordinateCheck:
     """Size of the change of every layer's pre-activations in the first steps, against width.
 
-    In muP no slope differs from 0: every layer moves, and none blows up.
+    In muP every slope tends to 0: each layer moves, and none blows up.  In standard parameterisation with one rate
+    and SGD the first step has slopes -1/2, 1/2 and 1 (first layer, other hidden layers, outputs), with Adam 0, 1
+    and 3/2; in NTK parameterisation -1/2, -1/2 and 0.
 
     Args:
-        as in ``rate_sweep``, with a single learning_rate.
+        learning_rate: before the factors of ``parameter_groups``; small enough that no width diverges.
+        steps: T updates on the whole set.
+        others as in ``rate_sweep``.
 
     Raises:
         ValueError, TypeError: arguments that do not fit, by name.
@@ -224,16 +234,17 @@ def coordinate_check(
     steps = positive_int("steps", steps)
     change, size = [], []
     for width in widths:
-        nets, task = _networks(arch, width, x, y, parameterization, seeds, loss, dtype)
+        nets, task = networks(arch, width, x, y, parameterization, seeds, loss, dtype)
         factors = rate_factors(nets[0], optimizer, same_rate=same_rate)
         stack = Stack(nets, task, [learning_rate] * len(nets), factors, optimizer)
         start = _preactivations(stack)
-        rows = [(start, start)]
+        change.append([[_rms(z - z) for z in start]])
+        size.append([[_rms(z) for z in start]])
         for _ in range(steps):
             stack.step()
-            rows.append((start, _preactivations(stack)))
-        change.append([[_rms(b - a) for a, b in zip(*row, strict=True)] for row in rows])
-        size.append([[_rms(b) for b in now] for _, now in rows])
+            now = _preactivations(stack)
+            change[-1].append([_rms(z - before) for z, before in zip(now, start, strict=True)])
+            size[-1].append([_rms(z) for z in now])
     names = (*(f"layer {i + 1}" for i in range(len(start) - 1)), "output")
     return CoordinateCheck(np.array(widths), names, _axes(change), _axes(size))
 
