@@ -57,6 +57,23 @@ def test_picture_keeps_the_colours_of_curves_beside_a_heat_map():
         assert (nearest <= 8).sum() > 2000, colour
 
 
+def test_a_picture_of_few_colours_keeps_them_all_exactly():
+    few = np.random.default_rng(0).integers(0, 256, (30, 4))
+    few[:, 3] = 255
+    drawn = few[np.random.default_rng(1).integers(0, 30, (200, 300))].astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(plotting._few_colours(drawn, 32)), drawn[..., :3])
+
+
+def test_a_figure_that_is_drawn_again_shows_what_has_changed():
+    figure, axes = plotting.figure()
+    (line,) = axes.plot([0, 1])
+    before = plotting.data_uri(figure)[0]
+    line.set_ydata([1, 0])
+    changed = plotting.data_uri(figure)[0]
+    line.set_ydata([0, 1])
+    assert changed != before == plotting.data_uri(figure)[0]
+
+
 def test_text_of_a_figure_is_as_large_on_a_phone_as_small_print():
     plotting.use_style()
     column = 350  # CSS pixels that a 390-pixel phone leaves to a figure
