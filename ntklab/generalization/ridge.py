@@ -3,7 +3,7 @@
     f(x) = k(x, X) alpha,     alpha = (K + ridge I)^{-1} y
 
 Training for a finite time t gives alpha = (K + ridge I)^{-1} (I - exp(-eta c (K + ridge I) t)) y: the gradient flow
-of the loss c/2 |f - y|^2 with the penalty c ridge/2 |theta - theta_0|^2 (Hu, Li & Yu 2020, section 4.1).
+of the loss c/2 |f - y|^2 with the penalty c ridge/2 |theta - theta_0|^2 (Hu, Li & Yu 2020).
 
 Leaving out sample i, y_i - f_{-i}(x_i) = alpha_i / [(K + ridge I)^{-1}]_ii  (Rasmussen & Williams 2006, eq. 5.12).
 So one Cholesky factor gives all n errors, and it is shared by all outputs.
@@ -163,8 +163,8 @@ class Cholesky:
             raise ValueError("the Cholesky factor is singular")
         diagonal = np.empty(len(inverse))
         for columns in _blocks(len(inverse)):
-            below = np.tril(inverse[columns.start :, columns])
-            diagonal[columns] = np.einsum("ij,ij->j", below, below)
+            corner, below = np.tril(inverse[columns, columns]), inverse[columns.stop :, columns]
+            diagonal[columns] = np.einsum("ij,ij->j", corner, corner) + np.einsum("ij,ij->j", below, below)
         return diagonal
 
 
