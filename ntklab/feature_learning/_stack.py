@@ -67,7 +67,7 @@ class Stack:
     ):
         self.net, self.task, self.factors = nets[0], task, factors
         self.values = stacked_parameters(nets)
-        self._rates = torch.tensor(rates).to(task.x)
+        self._rates = torch.tensor(rates, dtype=task.x.dtype, device=task.x.device)
         self._adam = self._new_adam(rates) if optimizer == "adam" else None
 
     def losses(self, chosen: Tensor | None = None) -> Tensor:

@@ -29,6 +29,7 @@ from ntklab.empirical import check_model, empirical_ntk
 from ntklab.feature_learning._scaling import positive_rates
 from ntklab.feature_learning._stack import Stack, rate_factors
 
+_FLOOR = 1e-10  # of the first loss: below it rounding decides
 _RISE = 1.01  # a loss that exceeds its own past minimum by this factor has risen
 
 
@@ -58,8 +59,12 @@ class Catapult:
 
     @property
     def rise(self) -> np.ndarray:
-        """(R,): the largest factor by which the loss exceeded its own past minimum; 1 if it only fell."""
-        return (self.loss / np.minimum.accumulate(self.loss, axis=1)).max(1)
+        """(R,): the largest factor by which the loss exceeded its own past minimum; 1 if it only fell.
+
+        What happens below 1e-10 of the first loss is rounding, and left out.
+        """
+        least = np.minimum.accumulate(self.loss, axis=1)
+        return np.maximum(1, (self.loss / np.maximum(least, _FLOOR * self.loss[:, :1])).max(1))
 
     @property
     def regime(self) -> np.ndarray:
@@ -121,6 +126,8 @@ def catapult(
             )
         losses.append((stack.step() if step < steps else stack.losses().detach()).double().numpy())
     loss_path = np.stack(losses, 1)
+    if loss_path[0, 0] == 0:
+        raise ValueError("the network fits y exactly, so that no rate changes it")
     overflow = np.maximum.accumulate(~np.isfinite(loss_path), axis=1)
     loss_path = np.where(overflow, np.inf, loss_path)
     return Catapult(

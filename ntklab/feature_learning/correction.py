@@ -22,7 +22,7 @@ Dyer & Gur-Ari, "Asymptotics of wide networks from Feynman diagrams" (ICLR 2020)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -254,9 +254,10 @@ def log_kernel_fluctuation(
         parameterization: a name as in ``arch.finite``, or an ``ABC``.
 
     Raises:
-        ValueError, TypeError: arguments that do not fit, by name; fewer than two seeds.
+        ValueError, TypeError: arguments that do not fit, by name; fewer than two seeds; a network whose
+            kernel is 0, because no neuron of some ReLU layer is active.
     """
-    archs = [archs] if isinstance(archs, Layer) else list(archs)
+    archs = list(archs) if isinstance(archs, Iterable) else [archs]
     if not archs or not all(isinstance(arch, Layer) for arch in archs):
         raise TypeError(f"archs must be one ntklab architecture or several, got {archs!r}")
     widths, seeds = integers("widths", widths), several_seeds(seeds)
@@ -291,4 +292,10 @@ def _log_kernels(
         some = seeds[first : first + size]
         nets = [network(arch, width, point.shape[1:], 1, parameterization, s, torch.float64) for s in some]
         values.append(vmap(kernel)(stacked_parameters(nets)))
-    return torch.cat(values).log().numpy()
+    kernels = torch.cat(values)
+    if (kernels == 0).any():
+        dead = seeds[int((kernels == 0).nonzero()[0])]
+        raise ValueError(
+            f"Theta(x, x) is 0 for seed {dead} at width {width}: no path through the network is active"
+        )
+    return kernels.log().numpy()
