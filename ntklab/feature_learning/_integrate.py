@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 State = list[Tensor]
-MOST_STEPS = 20_000
+MOST_STEPS = 10_000
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
 
 

@@ -134,7 +134,7 @@ class Population:
                 now = now._plus(now._velocity(x, y, weight), rate)
             if step in wanted:
                 kept.append(now)
-        return Trajectory(np.array(wanted) * rate, tuple(kept))
+        return Trajectory(self, np.array(wanted) * rate, tuple(kept))
 
     def flow(self, x, y, t, *, loss: str = "mean", tolerance: float = 1e-4) -> Trajectory:
         """The gradient flow itself, by an adaptive Runge-Kutta method of order 3.
@@ -161,7 +161,7 @@ class Population:
             return self._like(parts)._lengths().mean().item()
 
         states = integrate(speed, self._present(), times.tolist(), tolerance, size)
-        return Trajectory(times, tuple(map(self._like, states)))
+        return Trajectory(self, times, tuple(map(self._like, states)))
 
     def moved(self, start: Population) -> Tensor:
         """Distance of every particle (w, b, a) from where it is in ``start``, (m,): O(1) as m grows."""
@@ -240,24 +240,24 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Populations at T times."""
+    """Where a population came by at T times."""
 
+    start: Population
+    """At time 0, whether or not that is among the times."""
     times: np.ndarray
-    """(T,)."""
+    """(T,): steps times learning rate, or times of the flow."""
     populations: tuple[Population, ...]
-
-    def outputs(self, x):
-        """f(x) at every time, (T, n, k)."""
-        (x,), back = tensors(x=x)
-        return back(torch.stack([population(x) for population in self.populations]))
-
-    @property
-    def start(self) -> Population:
-        return self.populations[0]
+    """T of them."""
 
     @property
     def end(self) -> Population:
+        """The population at the last time."""
         return self.populations[-1]
+
+    def outputs(self, x):
+        """f(x) at every time, (T, n, k), for x (n, d)."""
+        (x,), back = tensors(x=x)
+        return back(torch.stack([population(x) for population in self.populations]))
 
 
 def _check(arch: Layer) -> Sequential:
