@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from ntklab._spectrum import spectrum, square
@@ -118,5 +117,10 @@ def power_law(eigenvalues, first: int = 1, last: int | None = None) -> PowerLaw:
     used = values[first - 1 : last].detach().cpu().to(torch.float64).numpy()
     if used.min() <= 0:
         raise ValueError(f"eigenvalues must be above 0 from rank {first} to {last}, got {used.min():g}")
-    fit = stats.linregress(np.log(np.arange(first, last + 1)), np.log(used))
-    return PowerLaw(-float(fit.slope), float(fit.stderr), math.exp(fit.intercept), first, last)
+    ranks = np.log(np.arange(first, last + 1))
+    centred = ranks - ranks.mean()
+    slope = centred @ np.log(used) / (centred @ centred)
+    intercept = np.log(used).mean() - slope * ranks.mean()
+    left = np.log(used) - intercept - slope * ranks
+    error = math.sqrt(left @ left / (len(ranks) - 2) / (centred @ centred))
+    return PowerLaw(-float(slope), error, math.exp(intercept), first, last)

@@ -162,17 +162,19 @@ def _rule(dimension: int, top: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _profile(arch: Layer, dimension: int, angle: np.ndarray, radius: float, kernel: str) -> np.ndarray:
-    """kappa(cos(angle)), after a check that the kernel depends on the angle alone."""
-    plane = np.zeros((2, dimension))
-    plane[[0, 1], [0, 1]] = radius
-    direction = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    values = getattr(arch.kernel(plane[:1], direction @ plane), kernel)[0]
-    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(dimension, 2)))[0].T * radius
+    """kappa(cos(angle)) from points of a plane, after a check in R^dimension that only angles count."""
+
+    def values(plane: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        points = np.stack([np.cos(angle), np.sin(angle)], axis=1) @ plane
+        return getattr(arch.kernel(plane[:1], points), kernel)[0]
+
+    found = values(np.eye(2) * radius * math.sqrt(2 / dimension), angle)  # the same |x|^2 / d
     few = slice(None, None, max(1, len(angle) // 16))
-    again = getattr(arch.kernel(turned[:1], direction[few] @ turned), kernel)[0]
-    if not np.allclose(again, values[few], rtol=1e-6, atol=1e-6 * np.abs(values).max()):
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(dimension, 2)))[0].T
+    again = values(turned * radius, angle[few])
+    if not np.allclose(again, found[few], rtol=1e-6, atol=1e-6 * np.abs(found).max()):
         raise ValueError(f"the kernel of {arch!r} changes under rotations: it has no spectrum by degree")
-    return values
+    return found
 
 
 def _by_series(arch, dimension, top, radius, kernel) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +210,7 @@ def _degrees(name: str, value) -> np.ndarray:
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return np.arange(positive_int(name, value))
     array = np.asarray(value)
-    if array.dtype.kind not in "iu":
+    if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be whole numbers, got {value!r}")
     if array.ndim != 1 or array.size == 0 or array.min() < 0:
         raise ValueError(f"{name} must be whole numbers from 0, shape (D,), got {value!r}")

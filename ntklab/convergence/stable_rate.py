@@ -72,7 +72,7 @@ def probe_stable_rate(net: nn.Module, x, *, loss="mean", steps: int = 8, toleran
     mode, largest = trial.top_mode()
 
     def grows(rate: float) -> bool:
-        return abs(mode @ trial.residual(mode, rate, steps)) > 1
+        return not abs(mode @ trial.residual(mode, rate, steps)) <= 1  # NaN has grown
 
     return _bisect(grows, 1 / largest, tolerance)
 
@@ -176,12 +176,12 @@ class _Trial:
         start = np.random.default_rng(0).normal(size=size)
         start /= np.linalg.norm(start)
         rate = 1.0
-        for _ in range(60):  # a step that moves outputs by no more than the residual
-            change = start - self.residual(start, rate, 1)
-            if np.linalg.norm(change) < 10:
+        for _ in range(60):  # a step that moves outputs by about the residual
+            change = np.linalg.norm(start - self.residual(start, rate, 1))
+            if 0.1 <= change <= 10:
                 break
-            rate /= 8
-        if not np.abs(change).max() > 0:
+            rate *= 8 if change < 0.1 else 1 / 8
+        else:
             raise ValueError("the network's kernel on x is zero: every rate is stable")
 
         def apply(v: np.ndarray) -> np.ndarray:
