@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 
+import torch
 from torch import Tensor, nn
 
 from ntklab._validate import choice, real
@@ -22,10 +24,11 @@ class LazyScaled(nn.Module):
     Args:
         net: a module with trainable parameters, used as it is and trained in place.  theta_0 are its
             present parameters, of which a frozen copy is kept.
-        alpha: the scale, above 0.
+        alpha: the scale, above 0.  It multiplies the rounding error of the difference, so it is limited to
+            290 for float32 and 6.7e6 for float64.
 
     Raises:
-        ValueError, TypeError: net without trainable parameters, or alpha not above 0.
+        ValueError, TypeError: net without trainable parameters, or alpha out of these bounds.
 
     Source: Chizat, Oyallon & Bach, "On lazy training in differentiable programming" (NeurIPS 2019),
     section 2, for the model h - h(w_0), whose output starts at 0.
@@ -34,7 +37,7 @@ class LazyScaled(nn.Module):
     def __init__(self, net: nn.Module, alpha: float):
         super().__init__()
         check_model(net)
-        self.alpha = real("alpha", alpha, minimum=0, strict=True)
+        self.alpha = _scale(net, alpha)
         self.net = net
         self.start = copy.deepcopy(net).requires_grad_(False)
         self.training = net.training
@@ -54,3 +57,16 @@ class LazyScaled(nn.Module):
         if hasattr(self.net, "parameter_groups"):
             return self.net.parameter_groups(rate, optimizer)
         return [{"params": [p for p in self.net.parameters() if p.requires_grad], "lr": rate}]
+
+
+def _scale(net: nn.Module, alpha) -> float:
+    """alpha, if the difference of two outputs keeps half of the dtype's digits when multiplied by it."""
+    alpha = real("alpha", alpha, minimum=0, strict=True)
+    dtype = next(p.dtype for p in net.parameters() if p.requires_grad)
+    largest = 0.1 / math.sqrt(torch.finfo(dtype).eps)
+    if alpha > largest:
+        raise ValueError(
+            f"alpha must be at most {largest:.2g} for a network in {dtype}, whose rounding errors it multiplies, "
+            f"got {alpha:g}"
+        )
+    return alpha

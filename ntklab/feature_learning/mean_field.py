@@ -33,7 +33,7 @@ from ntklab.layers.dense import Dense
 from ntklab.layers.sequential import Sequential
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Population:
     """m particles of a two-layer architecture ``Sequential(Dense, activation, Dense)``.
 
@@ -93,6 +93,9 @@ class Population:
 
     def __len__(self) -> int:
         return len(self.w)
+
+    def __repr__(self) -> str:
+        return f"Population({len(self)} particles, {self.w.shape[1]} features, {self.a.shape[1]} outputs)"
 
     def __call__(self, x):
         """Outputs f(x), (n, k), for x (n, d)."""
@@ -238,7 +241,7 @@ class Population:
         return Population(self.arch, *parts)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trajectory:
     """Where a population came by at T times."""
 
@@ -248,6 +251,9 @@ class Trajectory:
     """(T,): steps times learning rate, or times of the flow."""
     populations: tuple[Population, ...]
     """T of them."""
+
+    def __repr__(self) -> str:
+        return f"Trajectory({self.start}, times={self.times})"
 
     @property
     def end(self) -> Population:

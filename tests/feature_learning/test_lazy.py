@@ -139,6 +139,15 @@ def test_alpha_must_be_positive(alpha, message):
         fl.LazyScaled(fresh(), alpha)
 
 
+def test_alpha_is_bounded_by_the_digits_of_the_dtype():
+    """Below the bound kernel and training work, above it rounding errors are refused by name."""
+    for dtype, bound in ((torch.float32, 289), (torch.float64, 6.7e6)):
+        scaled = fl.LazyScaled(fresh(width=256, dtype=dtype), bound)
+        assert nl.train(scaled, X, Y, steps=20).loss[-1] < 0.5 * np.square(Y).mean() / 2
+        with pytest.raises(ValueError, match=f"alpha must be at most .* {dtype}"):
+            fl.LazyScaled(fresh(dtype=dtype), 1.01 * bound)
+
+
 def test_bad_networks_and_optimizers_are_named():
     with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
         fl.LazyScaled(SMOOTH, 1.0)
