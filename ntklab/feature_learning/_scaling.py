@@ -21,6 +21,9 @@ class PowerFit(NamedTuple):
     degrees: float
     """Degrees of freedom of the error; inf where it comes from known errors of the points."""
 
+    def __str__(self) -> str:
+        return f"{self.exponent:.3f} +- {self.error:.3f}"
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the exponent, by Student's t."""
         reach = stats.t.ppf((1 + level) / 2, self.degrees) * self.error

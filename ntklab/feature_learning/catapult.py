@@ -55,7 +55,8 @@ class Catapult:
     @property
     def peak(self) -> np.ndarray:
         """(R,): the largest loss on the way over the first."""
-        return self.loss.max(1) / self.loss[:, 0]
+        with np.errstate(over="ignore"):
+            return self.loss.max(1) / self.loss[:, 0]
 
     @property
     def rise(self) -> np.ndarray:
@@ -64,7 +65,8 @@ class Catapult:
         What happens below 1e-10 of the first loss is rounding, and left out.
         """
         least = np.minimum.accumulate(self.loss, axis=1)
-        return np.maximum(1, (self.loss / np.maximum(least, _FLOOR * self.loss[:, :1])).max(1))
+        with np.errstate(over="ignore"):
+            return np.maximum(1, (self.loss / np.maximum(least, _FLOOR * self.loss[:, :1])).max(1))
 
     @property
     def regime(self) -> np.ndarray:
@@ -105,6 +107,9 @@ def catapult(
     steps, record = positive_int("steps", steps), positive_int("record", record)
     tolerance = real("tolerance", tolerance, minimum=0.0, strict=True)
     task, factors = Task(net, x, y, None, loss), rate_factors(net)
+    with torch.no_grad():
+        if task.loss() <= task.of(0 * task.y, task.y) * (10 * torch.finfo(task.y.dtype).eps) ** 2:
+            raise ValueError("y must differ from the network's outputs: there is nothing to learn")
     scale = 1.0 / task.n if loss == "mean" else 1.0
     first = _kernel(net, task.x, factors)
     largest = scale * torch.linalg.eigvalsh(first)[-1].item()
@@ -126,8 +131,6 @@ def catapult(
             )
         losses.append((stack.step() if step < steps else stack.losses().detach()).double().numpy())
     loss_path = np.stack(losses, 1)
-    if loss_path[0, 0] == 0:
-        raise ValueError("the network fits y exactly, so that no rate changes it")
     overflow = np.maximum.accumulate(~np.isfinite(loss_path), axis=1)
     loss_path = np.where(overflow, np.inf, loss_path)
     return Catapult(

@@ -121,14 +121,14 @@ def test_rates_of_parameter_groups_enter_the_limit_of_stability(parameterization
 def test_a_lazy_run_is_lazy_however_long_it_rests_at_rounding_error():
     x, y = data(3)
     for dtype in (torch.float64, torch.float32):
-        run = catapult(RELU.finite(512, (3,), seed=0, dtype=dtype), x, y, [0.6], 3000, record=2)
+        run = catapult(RELU.finite(512, (3,), seed=0, dtype=dtype), x, y, [0.6], 800, record=2)
         assert run.loss[0, -1] < 1e-10 * run.loss[0, 0] and run.regime[0] == "lazy"
 
 
 def test_a_network_that_fits_has_nothing_to_learn():
     x, _ = data()
     net = network(width=4)
-    with pytest.raises(ValueError, match="fits y exactly"):
+    with pytest.raises(ValueError, match="y must differ from the network's outputs"):
         catapult(net, x, net(torch.tensor(x)).detach().numpy(), [1.0], 3)
 
 
@@ -171,4 +171,4 @@ def test_arguments_that_do_not_fit_are_named(change, message):
 
 def test_a_network_without_a_kernel_has_no_largest_rate():
     with pytest.raises(ValueError, match="kernel on x is zero"):
-        catapult(network(LINEAR, 4, d=1), np.zeros((1, 1)), np.zeros(1), [1.0], 3)
+        catapult(network(LINEAR, 4, d=1), np.zeros((1, 1)), np.ones(1), [1.0], 3)

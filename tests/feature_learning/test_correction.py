@@ -221,8 +221,7 @@ def test_the_velocity_of_a_smooth_network_falls_like_one_over_m(arch, widths, se
     law = velocity_law(arch, x, [0.0], widths, seeds)
     depth = arch.weight_layers() - 1
     for name, fit, largest in (("size", law.fit_size(), 0.1), ("mean", law.fit_mean(), 0.2)):
-        text = f"{fit.exponent:.3f} +- {fit.error:.3f}"
-        record_property(f"measured exponent in m of the {name} of dTheta/dt, {depth} hidden layers", text)
+        record_property(f"measured exponent in m of the {name} of dTheta/dt, {depth} hidden layers", str(fit))
         assert abs(fit.exponent + 1) < 4 * fit.error
         assert fit.error < largest * depth
 
