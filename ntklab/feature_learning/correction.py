@@ -244,7 +244,9 @@ def log_kernel_fluctuation(
     """How much log Theta(x, x) fluctuates between networks, against depth over width.
 
     For bias-free ReLU networks at criticality (sigma_w^2 = 2) the standard deviation depends on L/m alone,
-    once both are large (Hanin & Nica, ICLR 2020, Theorem 1); for small L/m it is sqrt(11/3 L/m).
+    once both are large (Hanin & Nica, ICLR 2020, theorem 1).  For small L/m it is sqrt(11/3 L/m): layer l adds
+    |h_(l-1)|^2 |g_l|^2 to Theta, and the logarithms of the forward and the backward norm are random walks with
+    variance 5/m and covariance 1/m a layer, whose average over l has the variance (5/3 + 5/3 + 1/3) L/m.
 
     Args:
         archs: an architecture or several, such as one of each depth.
