@@ -211,6 +211,9 @@ class ABCNetwork(FiniteNetwork):
                 groups.setdefault(exponent, []).append(layer.bias)
         return [{"params": group, "lr": learning_rate * n**-e} for e, group in groups.items()]
 
+    def extra_repr(self) -> str:
+        return f"{self.abc}, width={self.width}"
+
     def _layers(self) -> list[tuple[int, ScaledLinear]]:
         """Every weight layer with the index of its exponents; what reads the input counts as first."""
         layers = [module for module in self.modules() if isinstance(module, ScaledLinear)]

@@ -102,7 +102,7 @@ def test_flow_solves_the_equations_written_out():
 def test_flow_passes_the_kinks_of_a_relu(monkeypatch):
     """Particles that rest at a kink: descent with small steps is the reference."""
     population = Population.sample(RELU, 64, 3, seed=2)
-    reference = population.descend(X, Y, learning_rate=0.005, steps=4000).end(X)
+    reference = population.descend(X, Y, learning_rate=0.01, steps=2000).end(X)
     np.testing.assert_allclose(population.flow(X, Y, 20.0, tolerance=1e-5).end(X), reference, atol=3e-3)
     monkeypatch.setattr("ntklab.feature_learning._integrate.MOST_STEPS", 100)
     with pytest.raises(ValueError, match="take a larger tolerance"):
