@@ -22,14 +22,14 @@ def sharpest(net: nn.Module, x: Tensor, groups: list[dict]) -> float:
         return 0.0
     # J'u is linear in u: its derivative along u is J, so two backward passes give J R J' v
     u = torch.zeros_like(at, requires_grad=True)
-    pulled = torch.autograd.grad(at, parameters, u, create_graph=True, materialize_grads=True)
+    pulled = torch.autograd.grad(at @ u, parameters, create_graph=True, materialize_grads=True)
     used = [i for i, row in enumerate(pulled) if row.requires_grad]
 
     def apply(v: np.ndarray) -> np.ndarray:
         direction = torch.as_tensor(v.ravel()).to(at)
-        gradient = torch.autograd.grad(at, parameters, direction, retain_graph=True, materialize_grads=True)
-        step = [rates[i] * gradient[i] for i in used]
-        (product,) = torch.autograd.grad([pulled[i] for i in used], u, step, retain_graph=True)
+        gradient = torch.autograd.grad(at @ direction, parameters, retain_graph=True, materialize_grads=True)
+        moved = sum((rates[i] * gradient[i] * pulled[i]).sum() for i in used)
+        (product,) = torch.autograd.grad(moved, u, retain_graph=True)
         return product.cpu().to(torch.float64).numpy()
 
     if at.numel() == 1:
