@@ -23,15 +23,14 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 LOGGER = logging.getLogger(__name__)
-HEADS = ("statement", "assumptions", "proof")
 
 
 class pending_theorems(nodes.General, nodes.Element):
-    """Where the tables go; its children are the phrases, each with its ``label``."""
+    """Where the lists go; its children are the phrases, each with its ``label``."""
 
 
 class Theorems(SphinxDirective):
-    """``theorems``: one table a page that has numbered statements."""
+    """``theorems``: one list a page that has numbered statements."""
 
     has_content = True
 
@@ -97,52 +96,39 @@ def refresh(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 
 class FillIn(SphinxPostTransform):
-    """Put the tables in, before references are resolved."""
+    """Put the lists in, before references are resolved."""
 
     default_priority = 4
 
     def run(self, **kwargs):
         for node in list(self.document.findall(pending_theorems)):
-            phrases = {box["label"]: box for box in node.children}
+            phrases = {box["label"]: box.children for box in node.children}
             parts = []
             for page, listed in statements(self.env).items():
-                parts += [nodes.rubric("", self.env.titles[page].astext()), self.table(listed, phrases)]
+                items = [self.item(statement, phrases.get(statement["label"])) for statement in listed]
+                title = nodes.rubric("", self.env.titles[page].astext())
+                parts += [title, nodes.definition_list("", *items, classes=["theorem-list"])]
             node.replace_self(parts)
 
-    def table(self, listed: list[dict], phrases: dict[str, nodes.Element]) -> nodes.table:
-        group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in (35, 45, 20)), cols=3)
-        group += nodes.thead("", row(*([nodes.paragraph("", head)] for head in HEADS)))
-        group += nodes.tbody(
-            "", *(self.entry(statement, phrases.get(statement["label"])) for statement in listed)
-        )
-        return nodes.table("", group, classes=["theorem-list"])
-
-    def entry(self, statement: dict, phrase: nodes.Element | None) -> nodes.row:
-        link = addnodes.pending_xref(
-            "",
-            nodes.inline("", statement["label"]),
-            refdomain="prf",
-            reftype="ref",
-            reftarget=statement["label"],
-            refdoc=self.env.docname,
-            refwarn=True,
-            refexplicit=False,
-        )
-        name = nodes.paragraph("", "", link)
+    def item(self, statement: dict, phrase: list[nodes.Node] | None) -> nodes.definition_list_item:
+        """Number, title and proof of one statement, and its assumptions below."""
+        name = nodes.inline("", statement["label"])
+        link = addnodes.pending_xref("", name, refdomain="prf", reftype="ref", reftarget=statement["label"])
+        link.attributes |= {"refdoc": self.env.docname, "refwarn": True, "refexplicit": False}
+        term = nodes.term("", "", link)
         if statement["title"]:
-            name += [nodes.Text(": "), *(part.deepcopy() for part in statement["title"])]
-        assumptions = phrase.children if phrase else [nodes.paragraph("", "as stated there")]
-        return row([name], assumptions, [nodes.paragraph("", proof_of(statement))])
+            term += [nodes.Text(": "), *(part.deepcopy() for part in statement["title"])]
+        if how := proof_of(statement):
+            term += [nodes.Text(" "), nodes.emphasis("", f"({how})")]
+        below = phrase or [nodes.paragraph("", "Assumptions as stated there.")]
+        return nodes.definition_list_item("", term, nodes.definition("", *below))
 
 
 def proof_of(statement: dict) -> str:
+    """How the book stands by a statement."""
     if statement["proof"]:
         return "sketched" if "sketch" in statement["proof"].lower() else "proved"
-    return "" if statement["kind"] == "definition" else "cited"
-
-
-def row(*cells: list[nodes.Node]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", *cell) for cell in cells))
+    return "" if statement["kind"] in ("definition", "assumption") else "cited"
 
 
 def setup(app: Sphinx) -> dict:

@@ -138,7 +138,7 @@ def test_page_shows_what_each_chapter_measured_wherever_it_is_read(small):
     assert 'href="before.html#check-c02"' in page and 'href="before.html#claim-c02"' in page
     assert 'id="check-c02"' in (small["folder"] / "html" / "before.html").read_text()
     assert (
-        "Of 71 claims, 2 were measured and asserted in this build, 1 passed a test in this build, 68 wait"
+        "Of 71 claims, 2 were measured and asserted in this build, 1 passed a test in this build and 68 wait"
         in page
     )
     assert "1 right, 70 wrong" in page

@@ -79,7 +79,8 @@ def counts(data: dict, kinds: Counter) -> nodes.paragraph:
         parts.append(f"{kinds['missing']} have no check")
     verdicts = Counter(row["verdict"] for row in complete(data))
     shares = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in data["verdicts"] if verdicts[verdict])
-    words = f"Of {sum(kinds.values())} claims, {', '.join(parts)}. Their verdicts: {shares}."
+    listed = " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+    words = f"Of {sum(kinds.values())} claims, {listed}. Their verdicts: {shares}."
     return nodes.paragraph("", words, classes=["claims-counts"])
 
 
