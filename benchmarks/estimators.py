@@ -19,7 +19,7 @@ from ntklab.generalization.estimators import NTKClassifier
 TRAIN, TEST = 8000, 2000
 MODELS = {
     "NTKClassifier()": NTKClassifier,
-    'NTKClassifier(ridge="loo")': lambda: NTKClassifier(ridge="loo"),
+    "NTKClassifier(ridge=[0.001, 0.01, 0.1])": lambda: NTKClassifier(ridge=[0.001, 0.01, 0.1]),
     "SVC(), RBF": SVC,
     "KNeighborsClassifier()": KNeighborsClassifier,
 }

@@ -46,8 +46,13 @@ class _InfiniteNetwork(BaseEstimator):
 
     def _check_parameters(self):
         """The ridge: a number, an array of them, or "loo"."""
-        if self.arch is not None and not callable(getattr(self.arch, "kernel", None)):
+        kernel = None if isinstance(self.arch, type) else getattr(self.arch, "kernel", None)
+        if self.arch is not None and not callable(kernel):
             raise TypeError(f"arch must be an architecture with a method kernel, or None, got {self.arch!r}")
+        for name in ("rescale", "normalize_y"):
+            value = getattr(self, name, True)
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name} must be True or False, got {value!r}")
         choice("kernel", self.kernel, ("ntk", "nngp"))
         for name in ("ridges_", "loo_errors_"):
             self.__dict__.pop(name, None)
@@ -72,15 +77,13 @@ class _InfiniteNetwork(BaseEstimator):
         self.input_mean_, self.input_scale_ = np.zeros(X.shape[1]), 1.0
         if not self.rescale:
             return
-        largest = np.abs(X).max() or 1.0
-        self.input_mean_ = (X / largest).mean(axis=0) * largest
-        centred = X / largest - self.input_mean_ / largest
-        spread = math.sqrt(np.square(centred).mean())
-        if spread > 1e-14:  # else all samples are equal up to rounding
-            self.input_scale_ = float(spread * largest)
+        self.input_mean_, spreads = _moments(X)
+        largest = spreads.max()
+        if largest > 0:
+            self.input_scale_ = float(np.sqrt(np.square(spreads / largest).mean()) * largest)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
-        return (X - self.input_mean_) / self.input_scale_ if self.rescale else X
+        return _shifted("X", X, self.input_mean_, self.input_scale_) if self.rescale else X
 
     def _kernel(self, x1, x2=None) -> np.ndarray:
         return np.ascontiguousarray(getattr(self._architecture().kernel(x1, x2), self.kernel))
@@ -192,9 +195,9 @@ class NTKRegressor(MultiOutputMixin, RegressorMixin, _InfiniteNetwork):
         y = np.asarray(y, dtype=np.float64)
         self.y_mean_, self.y_scale_ = np.zeros(y.shape[1:]), np.ones(y.shape[1:])
         if self.normalize_y:
-            self.y_mean_, self.y_scale_ = y.mean(axis=0), y.std(axis=0)
-            self.y_scale_ = np.where(self.y_scale_ > 0, self.y_scale_, 1.0)
-        self._fit(X, (y - self.y_mean_) / self.y_scale_, centre=bool(self.normalize_y))
+            self.y_mean_, spread = _moments(y)
+            self.y_scale_ = np.where(spread > 0, spread, 1.0)
+        self._fit(X, _shifted("y", y, self.y_mean_, self.y_scale_), centre=bool(self.normalize_y))
         return self
 
     def predict(self, X, return_std=False):
@@ -279,3 +282,23 @@ class NTKClassifier(ClassifierMixin, _InfiniteNetwork):
         """Labels (m,) of the largest output."""
         outputs = self.decision_function(X)
         return self.classes_[(outputs > 0).astype(int) if outputs.ndim == 1 else outputs.argmax(axis=1)]
+
+
+def _moments(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column, safe for squares that leave float64; 0 where all are equal."""
+    largest = np.abs(a).max(axis=0)
+    largest = np.where(largest > 0, largest, 1.0)
+    mean = (a / largest).mean(axis=0)
+    deviation = np.sqrt(np.square(a / largest - mean).mean(axis=0))
+    deviation = np.where(deviation > 1e-14, deviation, 0.0)  # rounding of the mean
+    return mean * largest, deviation * largest
+
+
+def _shifted(name: str, a: np.ndarray, mean: np.ndarray, scale) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        scaled = (a - mean) / scale
+    if not np.isfinite(scaled).all():
+        raise ValueError(
+            f"{name} must stay finite when centred and scaled, got values up to {np.abs(a).max():g}"
+        )
+    return scaled
