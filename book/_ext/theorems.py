@@ -63,12 +63,12 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def title_of(node: nodes.Element) -> list[nodes.Node]:
-    """The statement's own title, without the brackets that sphinx-proof puts around it."""
-    parts = [part.deepcopy() for part in node[0].children]
+    """The statement's own title, without citations and the brackets that sphinx-proof puts around it."""
+    parts = [part.deepcopy() for part in node[0].children if not isinstance(part, addnodes.pending_xref)]
     if parts and isinstance(parts[0], nodes.Text):
         parts[0] = nodes.Text(parts[0].lstrip(" ("))
     if parts and isinstance(parts[-1], nodes.Text):
-        parts[-1] = nodes.Text(parts[-1].removesuffix(")"))
+        parts[-1] = nodes.Text(parts[-1].removesuffix(")").rstrip())
     return parts
 
 
@@ -126,8 +126,9 @@ class FillIn(SphinxPostTransform):
 
 def proof_of(statement: dict) -> str:
     """How the book stands by a statement."""
-    if statement["proof"]:
-        return "sketched" if "sketch" in statement["proof"].lower() else "proved"
+    words = statement["proof"].lower()
+    if words:
+        return "sketched" if "sketch" in words else "orders derived" if "order" in words else "proved"
     return "" if statement["kind"] in ("definition", "assumption") else "cited"
 
 

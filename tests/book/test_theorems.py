@@ -47,6 +47,15 @@ It holds as well.
 Roughly.
 :::
 
+:::{prf:proposition} Powers (of $m$)
+:label: prop-fifth
+They are so.
+:::
+
+:::{admonition} Proof (of the orders)
+By counting.
+:::
+
 :::{prf:definition} A word
 :label: def-fourth
 Let it mean this.
@@ -87,6 +96,7 @@ def test_every_statement_is_listed_with_its_phrase_and_its_proof(tmp_path):
         r"Theorem 1 : The first \\\(x\\\) \(proved\) for every \\\(y\\\)",
         r"Lemma 1 \(cited\) Assumptions as stated there",
         r"Theorem 2 : Outlined \(sketched\) Assumptions",
+        r"Proposition 1 : Powers \(of \\\(m\\\)\) \(orders derived\) Assumptions",
         r"Definition 1 : A word Assumptions",
     ):
         assert re.search(item, words), (item, words)
