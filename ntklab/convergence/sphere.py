@@ -21,7 +21,8 @@ from ntklab.convergence.series import NoSeries, kernel_series
 from ntklab.layers.base import Layer
 
 EPS = np.finfo(np.float64).eps
-ACCURATE = 1e-6  # relative error of an eigenvalue that is aimed at
+GOOD = 1e-6  # bound on the relative error of an eigenvalue above which the series is asked too
+ENOUGH = 1e-4  # and above which it is refused; errors are about 100 times smaller than their bounds
 LOWEST = 1e-12  # multiplicity times eigenvalue, over the kernel's value, below which it may be less accurate
 SERIES_TERMS = 4096
 NODES = 24  # of Gauss-Legendre on a panel
@@ -54,8 +55,8 @@ def sphere_spectrum(arch: Layer, dimension: int, degrees, *, radius=None, kernel
 
     The integrals are done by Gauss-Legendre quadrature in the angle.  In high dimension those of high degree
     are far below rounding error; they come from the kernel's power series instead, which has no negative
-    terms.  Relative accuracy is 1e-6 or better where multiplicity times eigenvalue is above 1e-12 of
-    kernel(x, x); what cannot be told from 0 is 0.
+    terms.  Relative errors are below 1e-4, most far below, where multiplicity times eigenvalue is above 1e-12
+    of kernel(x, x); what cannot be told from 0 is 0.
 
     Raises:
         ValueError, TypeError: arguments out of range; a kernel that is not invariant under rotations; an
@@ -71,14 +72,14 @@ def sphere_spectrum(arch: Layer, dimension: int, degrees, *, radius=None, kernel
     counts = multiplicity(dimension, np.arange(top + 1))
     weights, error, size = _by_quadrature(arch, dimension, top, radius, kernel)
     weights, error = weights * counts, error * counts
-    if (error > ACCURATE * np.abs(weights))[degrees].any():
+    if (error > GOOD * np.abs(weights))[degrees].any():
         series, series_error = _by_series(arch, dimension, top, radius, kernel)
         weights = np.where(series_error < error, series, weights)
         error = np.minimum(series_error, error)
-        lost = degrees[(error > np.maximum(ACCURATE * np.abs(weights), LOWEST * size))[degrees]]
+        lost = degrees[(error > np.maximum(ENOUGH * np.abs(weights), LOWEST * size))[degrees]]
         if len(lost):
             raise ValueError(f"float64 cannot resolve degree {lost[0]} in dimension {dimension} for {arch!r}")
-        weights = np.where(np.abs(weights) > error, weights, 0.0)
+    weights = np.where(weights > error, weights, 0.0)
     return SphereSpectrum(degrees, (weights / counts)[degrees], counts[degrees])
 
 
