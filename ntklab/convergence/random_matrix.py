@@ -95,7 +95,7 @@ class LinearWidthSpectrum:
         if p.min() < 0 or p.max() > 1:
             raise ValueError(f"p must be from 0 to 1, got {p.min():g} to {p.max():g}")
         x = np.linspace(0, self.upper, GRID)
-        x = np.concatenate([x, self.identity + 1e-6 * self.upper * np.array([-1, 1])])
+        x = np.concatenate([x, self.identity + 1e-4 * self.upper * np.array([-1, 1])])
         level = self.cdf(x)
         for _ in range(2):
             order = np.argsort(x)
