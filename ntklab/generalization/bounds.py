@@ -1,10 +1,10 @@
 """Generalisation bounds with every constant and the confidence term.
 
-The loss is rho-Lipschitz in the prediction with values in [0, c]; a ball of radius B in the RKHS has the empirical
+The loss is rho-Lipschitz in the prediction with values in [0, M]; a ball of radius B in the RKHS has the empirical
 Rademacher complexity at most B sqrt(Tr K) / n.  The bounds follow from three facts:
 
-* uniform deviation: with probability 1 - delta, test <= train + 2 complexity + 3 c sqrt(log(2/delta) / (2n)), and
-  with the complexity's mean, test <= train + 2 mean + c sqrt(log(1/delta) / (2n))
+* uniform deviation: with probability 1 - delta, test <= train + 2 complexity + 3 M sqrt(log(2/delta) / (2n)), and
+  with the complexity's mean, test <= train + 2 mean + M sqrt(log(1/delta) / (2n))
   (Bartlett & Mendelson 2002, theorem 8 and lemma 22; Mohri, Rostamizadeh & Talwalkar 2018, theorem 3.3);
 * a union over the integers for a radius that is read off the data (Arora et al. 2019, proof of theorem 5.1);
 * for the square loss, the identity of sequential ridge regression (Zhdanov & Kalnishkan 2010).
@@ -62,14 +62,14 @@ def trace_bound(kernel, norm, *, delta=0.05, lipschitz=1.0, loss_bound=1.0) -> G
 
     With probability at least 1 - delta over n independent samples, for all f with |f|_H <= B at once,
 
-        test <= train + 2 rho B sqrt(Tr K) / n + 3 c sqrt(log(2/delta) / (2n)).
+        test <= train + 2 rho B sqrt(Tr K) / n + 3 M sqrt(log(2/delta) / (2n)).
 
     Args:
         kernel: Gram matrix (n, n) of the training inputs.
         norm: B, fixed before the data are seen, at least 0.
         delta: probability with which the bound may fail, in (0, 1).
         lipschitz: rho of the loss, in the prediction.
-        loss_bound: c; the loss has values in [0, c].
+        loss_bound: M; the loss has values in [0, M].
 
     Raises:
         ValueError, TypeError: a kernel that is not symmetric positive semidefinite, numbers out of range.
@@ -93,7 +93,7 @@ def trace_bound(kernel, norm, *, delta=0.05, lipschitz=1.0, loss_bound=1.0) -> G
 def operator_bound(trace, norm, n, *, delta=0.05, lipschitz=1.0, loss_bound=1.0) -> GapBound:
     """The same with the trace of the kernel's integral operator, tr T = E k(x, x), before any data:
 
-        test <= train + 2 rho B sqrt(tr T / n) + c sqrt(log(1/delta) / (2n)).
+        test <= train + 2 rho B sqrt(tr T / n) + M sqrt(log(1/delta) / (2n)).
 
     Args:
         trace: tr T, at least 0.
@@ -116,7 +116,7 @@ def arora_bound(kernel, y, *, delta=0.05, lipschitz=1.0, loss_bound=1.0) -> Aror
 
     With B = sqrt(y' K^-1 y), rounded up to an integer R >= 1, and probability at least 1 - delta,
 
-        test <= 2 rho R sqrt(Tr K) / n + 3 c sqrt(log(2 R (R+1) / delta) / (2n)).
+        test <= 2 rho R sqrt(Tr K) / n + 3 M sqrt(log(2 R (R+1) / delta) / (2n)).
 
     For the hidden-layer ReLU kernel H on |x| = 1 (H(x, x) = 1/2) the leading term is
     sqrt(2 y' H^-1 y / n) of Arora, Du, Hu, Li & Wang 2019, theorem 5.1, whose remainder is given as an order only.
