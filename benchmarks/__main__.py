@@ -1,12 +1,25 @@
-"""Run every module of this folder that has ``run() -> (title, header, rows)`` and print its table."""
+"""Run every module of this folder that has ``run() -> (title, header, rows)``, print its table and keep it.
+
+``results.json`` holds the last table of each, with its date and the machine; the book shows it.
+"""
 
 from __future__ import annotations
 
+import datetime
 import importlib
+import json
+import os
 import pkgutil
+import platform
+import re
 import sys
+from pathlib import Path
+
+import torch
 
 import benchmarks
+
+RESULTS = Path(__file__).with_name("results.json")
 
 
 def table(title: str, header: list[str], rows: list[list[str]]) -> str:
@@ -18,6 +31,36 @@ def table(title: str, header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in padded), ""])
 
 
+def machine() -> str:
+    """Processor, cores, memory and versions, in a line."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    model = re.search(r"^model name\s*: (.+)$", info, re.M)
+    cpu = model[1] if model else platform.processor() or platform.machine()
+    parts = [cpu, f"{os.cpu_count()} logical cores"]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB of memory")
+    return ", ".join([*parts, f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"])
+
+
+def busy() -> float:
+    """Running programs for each core over the last minute: times mean little above about 0.5."""
+    return os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 0.0
+
+
+def keep(name: str, load: float, title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Put one table into ``results.json``, in place of its last one.  load: what ``busy`` said before it."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    results[name] = {
+        "title": title,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "busy": round(load, 1),
+        "header": header,
+        "rows": rows,
+    }
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+
+
 def main(chosen: list[str]) -> None:
     """All benchmarks, or those named on the command line."""
     names = [module.name for module in pkgutil.iter_modules(benchmarks.__path__)]
@@ -27,7 +70,10 @@ def main(chosen: list[str]) -> None:
     for name in chosen or names:
         run = getattr(importlib.import_module(f"benchmarks.{name}"), "run", None)
         if run:
-            print(table(*run()), flush=True)
+            load = busy()
+            result = run()
+            print(table(*result), flush=True)
+            keep(name, load, *result)
 
 
 if __name__ == "__main__":
