@@ -13,6 +13,7 @@ import base64
 import html
 import io
 import re
+import weakref
 
 import numpy as np
 
@@ -28,6 +29,8 @@ PALETTES = (
     32,
 )  # colours kept in the stored picture, antialiasing included; the second where it is large
 LARGE = 30_000  # bytes
+
+_STILL = weakref.WeakKeyDictionary()  # canvas: its picture without what moves
 
 _STYLE = {
     "figure.figsize": (WIDTH, 3.8),
@@ -140,18 +143,16 @@ class _Shown:
 
 
 def data_uri(figure) -> tuple[str, int, int]:
-    """The figure as a WebP data URI, with its width and height in CSS pixels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """The figure as a WebP data URI, with its width and height in CSS pixels.
+
+    Artists with ``animated=True`` are drawn over a picture of all others that is drawn once for a figure.
+    An explorer whose frames share one figure, and move such artists only, takes a fraction of the time.
+    """
     from matplotlib.figure import Figure
 
     if not isinstance(figure, Figure):
         raise TypeError(f"figure must be a matplotlib Figure, got {type(figure).__name__}")
-    figure.set_dpi(DPI)
-    reused = type(figure.canvas) is FigureCanvasAgg  # its renderer remembers the size of every text
-    canvas = figure.canvas if reused else FigureCanvasAgg(figure)
-    canvas.draw()  # savefig would draw twice
-    drawn = np.array(canvas.buffer_rgba())
-    drawn[..., 3] = 255
+    drawn = _pixels(figure)
     for colours in PALETTES:
         small = io.BytesIO()
         image = _few_colours(drawn, colours)
@@ -161,6 +162,27 @@ def data_uri(figure) -> tuple[str, int, int]:
     encoded = base64.b64encode(small.getvalue()).decode("ascii")
     width, height = (round(side * 100 / DPI) for side in image.size)
     return f"data:image/webp;base64,{encoded}", width, height
+
+
+def _pixels(figure) -> np.ndarray:
+    """The drawn figure, (height, width, RGBA), opaque."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(DPI)
+    reused = type(figure.canvas) is FigureCanvasAgg  # its renderer remembers the size of every text
+    canvas = figure.canvas if reused else FigureCanvasAgg(figure)
+    moving = [artist for axes in figure.axes for artist in axes.get_children() if artist.get_animated()]
+    if moving and canvas in _STILL:
+        canvas.restore_region(_STILL[canvas])
+    else:
+        canvas.draw()  # savefig would draw twice
+        if moving:
+            _STILL[canvas] = canvas.copy_from_bbox(figure.bbox)
+    for artist in sorted(moving, key=lambda artist: artist.get_zorder()):
+        artist.axes.draw_artist(artist)
+    pixels = np.array(canvas.buffer_rgba())
+    pixels[..., 3] = 255
+    return pixels
 
 
 def _few_colours(drawn: np.ndarray, colours: int):

@@ -74,6 +74,22 @@ def test_a_figure_that_is_drawn_again_shows_what_has_changed():
     assert changed != before == plotting.data_uri(figure)[0]
 
 
+def test_animated_curves_move_over_the_picture_of_the_rest():
+    def draw(values, **animated):
+        figure, axes = plotting.figure()
+        (line,) = axes.plot(values, color=plotting.COLOURS[1], label="moves", **animated)
+        axes.set(ylim=(0, 3), xlabel="step")
+        axes.legend(loc="upper left")
+        return figure, line
+
+    figure, line = draw([0, 1, 2], animated=True)
+    for values in ([0, 1, 2], [2, 0, 1], [0, 1, 2]):
+        line.set_ydata(values)
+        moved, whole = (pixels(plotting.data_uri(each)[0]) for each in (figure, draw(values)[0]))
+        differs = np.abs(moved - whole).max(-1) > 20
+        assert differs.mean() < 1e-3  # the line stands above the axes at its ends
+
+
 def test_text_of_a_figure_is_as_large_on_a_phone_as_small_print():
     plotting.use_style()
     column = 350  # CSS pixels that a 390-pixel phone leaves to a figure
