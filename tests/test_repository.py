@@ -8,7 +8,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 import ntklab
@@ -57,12 +59,21 @@ def test_documents_name_files_that_exist(name):
 
 
 def test_readme_code_runs_and_gives_the_shapes_it_says():
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    digits = ntklab.data.mnist(10, 10)
+    kernels, library = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    digits = ntklab.data.mnist(40, 10)
     names = {"x1": digits.x_train[:3], "x2": digits.x_test[:2]}
-    exec(code.replace("width=512", "width=16"), names)
+    exec(kernels.replace("width=512", "width=16"), names)
     assert names["arch"].kernel(names["x1"], names["x2"]).ntk.shape == (3, 2)
     assert ntklab.empirical_ntk(names["net"], names["x1"], names["x2"]).shape == (3, 2)
+
+    deep = ntklab.Sequential(*[ntklab.Dense(), ntklab.ReLU()] * 2, ntklab.Dense())
+    pool = np.random.default_rng(0).standard_normal((1001, 20))
+    names |= {"arch": deep, "gram": deep.kernel(pool).ntk, "digits": digits.x_train}
+    names |= {"labels": np.arange(40) % 2, "x": digits.x_train, "y": pool[:40, 0], "x_new": digits.x_test}
+    *others, curve, network = library.strip().splitlines()
+    exec("\n".join(others).replace("width=512", "width=16"), names)
+    assert eval(curve.split("  #")[0], names | {"y": pool[:, 0]}).test_error.shape == (3,)
+    assert eval(network, names)(torch.ones(2, 784)).shape == (2, 1)
 
 
 @pytest.mark.parametrize("target", ["book", "test", "serve", "bench", "release", "lint", "clean"])
