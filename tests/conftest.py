@@ -29,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
 
 
+@pytest.fixture
+def record_property(record_property):
+    """pytest's own, but values travel as text: a worker cannot send numpy's numbers to the one who prints them."""
+    return lambda name, value: record_property(name, str(value))
+
+
 def module(item: pytest.Item) -> str:
     return item.nodeid.split("::")[0]
 
