@@ -6,13 +6,29 @@ The answers (kernels, Jacobians, linearisations) are the learner's to write, so 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 TOLERANCE = 1e-4  # of the largest expected entry: float32 passes with a factor 100 to spare
+
+ACTIVATIONS = {
+    "abs": torch.abs,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "gelu": nn.functional.gelu,
+    "identity": nn.Identity(),
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "sin": torch.sin,
+    "softplus": nn.functional.softplus,
+    "tanh": torch.tanh,
+}
 
 
 class TwoLayerNet(nn.Module):
@@ -25,6 +41,7 @@ class TwoLayerNet(nn.Module):
 
     def __init__(self, width: int, inputs: int = 2, outputs: int = 1, activation=torch.tanh, seed: int = 0):
         super().__init__()
+        self.arguments = {"width": width, "inputs": inputs, "outputs": outputs, "activation": activation}
         rng = np.random.default_rng(seed)
         self.hidden_weight = nn.Parameter(torch.tensor(rng.standard_normal((width, inputs))))
         self.hidden_bias = nn.Parameter(torch.tensor(rng.standard_normal(width)))
@@ -43,6 +60,7 @@ class Wave(nn.Module):
 
     def __init__(self, amplitude: float = 1.5, frequency: float = 0.8):
         super().__init__()
+        self.arguments = {"amplitude": amplitude, "frequency": frequency}
         self.amplitude = nn.Parameter(torch.tensor([amplitude], dtype=torch.float64))
         self.frequency = nn.Parameter(torch.tensor([frequency], dtype=torch.float64))
 
@@ -50,6 +68,42 @@ class Wave(nn.Module):
         """Map inputs ``(n, 1)`` to outputs ``(n, 2)``."""
         angle = self.frequency * x
         return self.amplitude * torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+class Perceptron(nn.Module):
+    """Fully connected layers in PyTorch's own (standard) parameterisation, in float64.
+
+    ``sizes`` are the numbers of units from input to output, (2, 16, 3) for one hidden layer of 16; the entries
+    of weights and biases are drawn from N(0, 1/fan_in); ``activation`` stands between the layers and, with
+    ``last=True``, after the last one too.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation=torch.tanh, last: bool = False, seed: int = 0):
+        super().__init__()
+        self.arguments = {"sizes": list(sizes), "activation": activation, "last": last}
+        self.layers = nn.ModuleList(
+            nn.Linear(*pair, dtype=torch.float64) for pair in itertools.pairwise(sizes)
+        )
+        self.activation = activation
+        self.last = last
+        rng = np.random.default_rng(seed)
+        with torch.no_grad():
+            for layer in self.layers:
+                for parameter in layer.parameters():
+                    parameter.copy_(
+                        torch.tensor(rng.standard_normal(parameter.shape) / layer.in_features**0.5)
+                    )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map inputs ``(n, sizes[0])`` to outputs ``(n, sizes[-1])``."""
+        for index, layer in enumerate(self.layers, start=1):
+            x = layer(x)
+            if self.last or index < len(self.layers):
+                x = self.activation(x)
+        return x
+
+
+MODELS = {model.__name__: model for model in (TwoLayerNet, Wave, Perceptron)}
 
 
 def circle(n: int, offset: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -60,6 +114,36 @@ def circle(n: int, offset: float = 0.0) -> tuple[Tensor, Tensor]:
     angle = 2 * math.pi * (torch.arange(n, dtype=torch.float64) + offset) / n
     x = math.sqrt(2) * torch.stack([angle.cos(), angle.sin()], dim=1)
     return x, (angle.sin() + (2 * angle).cos() / 2)[:, None]
+
+
+def digits(n: int, classes: Sequence[int] = (3, 8), seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Handwritten digits of two classes: x ``(n, 784)`` with mean |x|^2 = 784, y ``(n, 1)`` in {-1, 1}, float64.
+
+    Drawn without replacement from 10,000 digits of MNIST (their origin: ntklab/data/README.md), half from each
+    class, -1 for the first; every pixel's mean over the drawn digits is subtracted.
+
+    Raises:
+        ValueError: more digits than there are.
+    """
+    here = Path(__file__).resolve().parent
+    folder = next(
+        f for f in (here / "data", here.parent / "ntklab" / "data") if (f / "mnist_10k.npz").is_file()
+    )
+    with np.load(folder / "mnist_10k.npz") as file:
+        images, labels = file["images"], file["labels"]
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for digit, count in zip(classes, (n - n // 2, n // 2), strict=True):
+        found = np.flatnonzero(labels == digit)
+        if count > len(found):
+            raise ValueError(f"n: there are {len(found)} digits {digit}, {count} were asked for")
+        chosen.append(rng.permutation(found)[:count])
+    order = rng.permutation(n)
+    x = images[np.concatenate(chosen)[order]].reshape(n, -1).astype(np.float64)
+    x -= x.mean(axis=0)
+    x *= math.sqrt(x.shape[1] / (x**2).sum(axis=1).mean())
+    y = np.repeat([-1.0, 1.0], [len(part) for part in chosen])[order]
+    return torch.tensor(x), torch.tensor(y)[:, None]
 
 
 def trained(model: nn.Module, x: Tensor, y: Tensor, learning_rate: float, steps: int) -> nn.Module:
@@ -105,16 +189,44 @@ def check(name: str, got, want, *, hint: str = "", tolerance: float = TOLERANCE)
         got = _array(got)
     except (TypeError, ValueError) as error:
         fail(f"expected an array or tensor of numbers, got {type(got).__name__} ({error}).")
+    kind, error = diagnose(got, want, tolerance)
+    if kind != "right":
+        fail(_message(kind, error, got, want), error)
+    print(f"ok: {name}")
+
+
+def diagnose(got: np.ndarray, want: np.ndarray, tolerance: float = TOLERANCE) -> tuple[str, float]:
+    """Say how an array differs from the expected one.
+
+    Returns a kind ("right", "wrong shape", "not finite", "constant factor", "wrong sign", "transposed" or
+    "wrong values") and the largest deviation over the largest expected entry (inf for a wrong shape).
+    """
     if np.squeeze(got).shape != np.squeeze(want).shape:
-        fail(f"expected shape {want.shape}, got {got.shape}.")
+        return "wrong shape", math.inf
     got = got.reshape(want.shape)
     if not np.isfinite(got).all():
-        fail("some entries are NaN or infinite.")
-    deviation = np.abs(got - want)
-    error = float(deviation.max() / np.abs(want).max())
-    if error > tolerance:
-        fail(_difference(got, want, deviation, error), error)
-    print(f"ok: {name}")
+        return "not finite", math.inf
+    if want.size == 0:
+        return "right", 0.0
+    with np.errstate(over="ignore"):
+        error = float(np.abs(got - want).max() / (np.abs(want).max() or 1.0))
+    if error <= tolerance:
+        return "right", error
+    close = 1e-3 * np.abs(got).max()
+    factor = _factor(got, want)
+    if want.size > 1 and factor and np.abs(got - factor * want).max() < close:
+        return "wrong sign" if abs(factor + 1) < 1e-3 else "constant factor", error
+    square = want.ndim == 2 and want.shape[0] == want.shape[1]
+    if square and np.abs(got - want.T).max() < close:
+        return "transposed", error
+    return "wrong values", error
+
+
+def _factor(got: np.ndarray, want: np.ndarray) -> float:
+    """The number c for which c * want is closest to got; 0 where there is none."""
+    with np.errstate(all="ignore"):
+        factor = float((got / np.abs(got).max() * want).sum() / (want**2).sum() * np.abs(got).max())
+    return factor if math.isfinite(factor) else 0.0
 
 
 def _array(value) -> np.ndarray:
@@ -125,20 +237,20 @@ def _array(value) -> np.ndarray:
     return np.asarray(value, dtype=np.float64)
 
 
-def _difference(got: np.ndarray, want: np.ndarray, deviation: np.ndarray, error: float) -> str:
-    """Say how a wrong array is wrong: a constant factor, a transpose, or its worst entry."""
+def _message(kind: str, error: float, got: np.ndarray, want: np.ndarray) -> str:
+    """The kind of a difference in words, with its numbers."""
+    if kind == "wrong shape":
+        return f"expected shape {want.shape}, got {got.shape}."
+    if kind == "not finite":
+        return "some entries are NaN or infinite."
+    got = got.reshape(want.shape)
     if want.size == 1:
         return f"got {got.item():.6g}, expected {want.item():.6g} (off by {100 * error:.2g} %)."
-    factor = float((got * want).sum() / (want**2).sum())
-    if factor != 0 and np.abs(got - factor * want).max() < 1e-3 * np.abs(got).max():
-        return f"the result is {factor:.4g} times the expected one. Which factor is missing or extra?"
-    if (
-        want.ndim == 2
-        and want.shape[0] == want.shape[1]
-        and np.abs(got - want.T).max() < 1e-3 * np.abs(got).max()
-    ):
+    if kind in ("constant factor", "wrong sign"):
+        return f"the result is {_factor(got, want):.4g} times the expected one. Which factor is missing or extra?"
+    if kind == "transposed":
         return "the result is the transpose of the expected one."
-    worst = np.unravel_index(deviation.argmax(), deviation.shape)
+    worst = np.unravel_index(np.abs(got - want).argmax(), want.shape)
     return (
         f"off by {100 * error:.2g} % of the largest expected entry; worst at [{', '.join(map(str, worst))}]: "
         f"got {got[worst]:.6g}, expected {want[worst]:.6g}."

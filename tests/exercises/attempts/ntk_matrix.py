@@ -11,6 +11,7 @@ import math
 import numpy as np
 import torch
 
+import ntklab as nl
 from exercises import kit
 
 
@@ -404,4 +405,35 @@ WRONG = {
         error_that_ignores_the_seed,
         error_after_too_few_steps,
     ],
+}
+
+
+# Independent values: the package, which the problems do not use
+
+
+def ntk_matrix_of_the_package(model, x):
+    return nl.empirical_ntk(model, x, method="jacobian")
+
+
+def ntk_blocks_of_the_package(model, x1, x2):
+    return nl.empirical_ntk(model, x1, x2, outputs="full", method="jacobian")
+
+
+def linear_prediction_of_the_package(model, theta, x):
+    linear = nl.linearize(model)
+    _assign(linear, theta)
+    return linear(x)
+
+
+def linearization_error_of_the_package(width, seed, activation=torch.tanh):
+    start, end = _networks(width, seed, activation)
+    gap = end(TEST) - linear_prediction_of_the_package(start, list(end.parameters()), TEST)
+    return gap.norm() / math.sqrt(len(TEST))
+
+
+ORACLES = {
+    "ntk-matrix": ntk_matrix_of_the_package,
+    "ntk-blocks": ntk_blocks_of_the_package,
+    "linear-prediction": linear_prediction_of_the_package,
+    "linearization-error": linearization_error_of_the_package,
 }

@@ -1,0 +1,1 @@
+"""Grading of submitted notebooks: ``python -m exercises.grading SUBMITTED --out OUT``."""
