@@ -44,7 +44,7 @@ def compare(answer, expected, tolerance: float = kit.TOLERANCE) -> Verdict:
         return _compare_lists(answer, expected, tolerance)
     if isinstance(answer, list):
         if any(not isinstance(item, np.ndarray) or item.shape != answer[0].shape for item in answer):
-            return Verdict(False, "wrong shape" if answer else "not numbers", math.inf)
+            return Verdict(False, "wrong shape", math.inf)
         answer = np.stack(answer) if answer else np.empty(0)
     kind, error = kit.diagnose(answer, expected, tolerance)
     return Verdict(kind == "right", kind, error)

@@ -22,9 +22,9 @@ from exercises import kit
 LARGEST = 200_000  # numbers in one answer
 DEPTH = 4  # of lists of arrays
 _DTYPES = {"float32", "float64", "int64", "bool"}
-_ERRORS = {
-    name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)
-}
+_ERRORS = tuple(
+    kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, BaseException)
+)
 
 
 class Malformed(ValueError):
@@ -125,9 +125,8 @@ def answer(call: dict, namespace: Mapping) -> dict:
         for _ in range(call["repeat"]):
             value = function(*arguments, **keywords)
         return {"value": encode_answer(value)}
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        known = [kind.__name__ for kind in inspect.getmro(type(error)) if kind.__name__ in _ERRORS]
-        return {"error": known[0] if known else "Exception"}
+    except BaseException as error:
+        return {"error": next(kind.__name__ for kind in inspect.getmro(type(error)) if kind in _ERRORS)}
 
 
 def encode_answer(value, depth: int = 0) -> dict:

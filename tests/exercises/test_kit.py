@@ -107,3 +107,34 @@ def test_check_accepts_tensors_arrays_lists_float32_and_axes_of_size_one(capsys)
         kit.check("a matrix", got, want)
     kit.check("a number", 0.1, torch.tensor([0.1]))
     assert capsys.readouterr().out.count("ok: a matrix") == 5
+
+
+def test_perceptron_is_the_composition_of_its_layers_with_entries_of_variance_one_over_fan_in():
+    net = kit.Perceptron((400, 300, 2), torch.sin, seed=1)
+    x = np.random.default_rng(0).standard_normal((3, 400))
+    (w1, b1), (w2, b2) = ((p.detach().numpy() for p in layer.parameters()) for layer in net.layers)
+    by_hand = np.sin(x @ w1.T + b1) @ w2.T + b2
+    np.testing.assert_allclose(net(torch.tensor(x)).detach().numpy(), by_hand, rtol=1e-12)
+    assert w1.var() * 400 == pytest.approx(1, abs=5 * np.sqrt(2 / w1.size))
+    last = kit.Perceptron((400, 300, 2), torch.sin, last=True, seed=1)
+    np.testing.assert_allclose(last(torch.tensor(x)).detach().numpy(), np.sin(by_hand), rtol=1e-12)
+
+
+def test_digits_are_balanced_centred_distinct_and_of_mean_squared_norm_d():
+    x, y = kit.digits(201, classes=(3, 8), seed=4)
+    assert x.shape == (201, 784)
+    assert y.shape == (201, 1)
+    assert y.sum().item() == -1
+    np.testing.assert_allclose(x.mean(0), 0, atol=1e-12)
+    assert (x**2).sum(1).mean().item() == pytest.approx(784, rel=1e-12)
+    assert len(torch.unique(x, dim=0)) == 201
+    assert torch.equal(kit.digits(201, seed=4)[0], x)
+    assert not torch.equal(kit.digits(201, seed=5)[0], x)
+    same = x[y[:, 0] > 0][:50] @ x[y[:, 0] > 0][50:100].T
+    other = x[y[:, 0] > 0][:50] @ x[y[:, 0] < 0][:50].T
+    assert same.mean() > 0 > other.mean()
+
+
+def test_more_digits_than_there_are_is_an_error_that_says_how_many():
+    with pytest.raises(ValueError, match=r"n: there are \d+ digits 1, 4000 were asked for"):
+        kit.digits(8000, classes=(1, 2))
