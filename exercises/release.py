@@ -1,8 +1,10 @@
-"""Derive the learners' notebooks from the solutions: ``python -m exercises.release [--run | --check]``.
+"""Derive the learners' notebooks from the solutions: ``python -m exercises.release [--run | --check] [PROBLEM ...]``.
 
 ``exercises/source/SET/PROBLEM.ipynb`` is edited; ``exercises/student/SET/PROBLEM.ipynb`` is derived from it.
-The source follows nbgrader (cell metadata of schema 3, BEGIN/END marks), and the derived notebook holds the
-cells that ``nbgrader generate_assignment`` gives, so either tool may release a problem.
+The source follows nbgrader (cell metadata of schema 3, BEGIN/END SOLUTION marks), and the derived notebook holds
+the cells that ``nbgrader generate_assignment`` gives, so either tool may release a problem.  Hidden checks are in
+``exercises/source/SET/PROBLEM.py`` and never in a notebook: a grader that runs them beside a learner's code would
+show them to it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ STUDENT = ROOT / "student"
 
 STUBS = {"code": "# YOUR CODE HERE\nraise NotImplementedError()", "markdown": "YOUR ANSWER HERE"}
 TARGET = "target.png"
+SETUP = "setup"  # tag of locked code cells that the grader runs from its own copy
 _FLAGS = {
     "grade": bool,
     "solution": bool,
@@ -29,6 +32,11 @@ _FLAGS = {
     "task": bool,
     "grade_id": str,
     "schema_version": int,
+}
+_MISPLACED = {
+    "HIDDEN TESTS": "hidden checks do not belong into a notebook but into the function checks(rng) of the module "
+    "beside it (exercises/source/SET/PROBLEM.py)",
+    "": "a mark that does not belong into this kind of cell",
 }
 
 
@@ -43,21 +51,20 @@ def student_path(source: Path) -> Path:
 
 
 def learner_notebook(source: NotebookNode) -> NotebookNode:
-    """The learner's notebook: stubs for solutions, no hidden tests, no outputs; ``source`` is left alone.
+    """The learner's notebook: stubs for solutions, no outputs; ``source`` is left alone.
 
     Raises:
-        ValueError: nbgrader metadata or marks that are wrong, with the cell they are in.
+        ValueError: metadata, marks or cells that are wrong, with the cell they are in.
     """
     check_metadata(source)
+    check_tasks(source)
     notebook = nbformat.from_dict(source)
     for cell in notebook.cells:
         flags = cell.metadata.get("nbgrader", {})
         if flags.get("solution"):
             cell.source = without_solution(cell.source, STUBS[cell.cell_type], cell.id)
-        if flags.get("grade") and not flags["solution"]:
-            cell.source = _cut(cell.source, "HIDDEN TESTS", lambda indent: [], cell.id)[0]
-        if re.search(r"### (BEGIN|END) ", cell.source):
-            raise ValueError(f"cell {cell.id}: a mark that does not belong into this kind of cell")
+        if mark := re.search(r"### (?:BEGIN|END) (.*)", cell.source):
+            raise ValueError(f"cell {cell.id}: {_MISPLACED.get(mark[1].strip(), _MISPLACED[''])}")
         if flags.get("locked"):
             cell.metadata.update(editable=False)
         if flags.get("locked") or flags.get("solution"):
@@ -72,13 +79,7 @@ def learner_notebook(source: NotebookNode) -> NotebookNode:
 
 def without_solution(text: str, stub: str, where: str) -> str:
     """Replace every marked solution by ``stub`` at the mark's indentation; without marks, the whole cell."""
-    text, found = _cut(text, "SOLUTION", lambda indent: [indent + line for line in stub.split("\n")], where)
-    return text if found else stub
-
-
-def _cut(text: str, kind: str, replacement, where: str) -> tuple[str, bool]:
-    """Replace the regions between the BEGIN and END marks of ``kind``; also say whether there was one."""
-    begin, end = f"### BEGIN {kind}", f"### END {kind}"
+    begin, end = "### BEGIN SOLUTION", "### END SOLUTION"
     kept, inside, found = [], False, False
     for line in text.split("\n"):
         if begin in line or end in line:
@@ -86,12 +87,13 @@ def _cut(text: str, kind: str, replacement, where: str) -> tuple[str, bool]:
                 raise ValueError(f"cell {where}: unbalanced '{line.strip()}'")
             inside, found = not inside, True
             if inside:
-                kept += replacement(re.match(r"\s*", line).group())
+                indent = re.match(r"\s*", line).group()
+                kept += [indent + line for line in stub.split("\n")]
         elif not inside:
             kept.append(line)
     if inside:
         raise ValueError(f"cell {where}: '{begin}' without '{end}'")
-    return "\n".join(kept), found
+    return "\n".join(kept) if found else stub
 
 
 def check_metadata(notebook: NotebookNode) -> None:
@@ -115,6 +117,29 @@ def check_metadata(notebook: NotebookNode) -> None:
         if flags["grade"] != ("points" in flags):
             raise ValueError(f"cell {cell.id}: points belong to a cell with grade, and only there")
         seen.add(flags["grade_id"])
+
+
+def check_tasks(notebook: NotebookNode) -> None:
+    """Raise ValueError unless every cell to fill in earns points, and cells tagged "setup" are locked code.
+
+    Points of a function NAME are on the cell of checks ``check-NAME``, those of a written answer on its own cell.
+    """
+    cells = {
+        cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if cell.metadata.get("nbgrader")
+    }
+    for name, cell in cells.items():
+        flags = cell.metadata.nbgrader
+        if flags.solution and cell.cell_type == "code":
+            checks = cells.get(f"check-{name}")
+            if flags.grade or checks is None or not checks.metadata.nbgrader.grade:
+                raise ValueError(f"cell {cell.id}: expected its points on a cell of checks 'check-{name}'")
+        elif flags.solution and not flags.grade:
+            raise ValueError(f"cell {cell.id}: a written answer needs points")
+    for cell in notebook.cells:
+        flags = cell.metadata.get("nbgrader", {})
+        locked = flags.get("locked") and not flags.get("grade") and not flags.get("solution")
+        if SETUP in cell.metadata.get("tags", []) and not (cell.cell_type == "code" and locked):
+            raise ValueError(f"cell {cell.id}: the tag '{SETUP}' is for locked code without points")
 
 
 def show_target(notebook: NotebookNode) -> None:
@@ -174,21 +199,34 @@ def main(arguments: list[str] | None = None) -> int:
         "--run", action="store_true", help="execute the solutions first and store their outputs"
     )
     mode.add_argument("--check", action="store_true", help="write nothing; status 1 if a file is out of date")
+    parser.add_argument("problems", nargs="*", metavar="PROBLEM", help="SET/PROBLEM or PROBLEM; default: all")
     options = parser.parse_args(arguments)
 
-    wanted = {path: text for source in sources() for path, text in release(source, options.run).items()}
+    wanted, status = {}, 0
+    for source in selected(options.problems, parser.error):
+        try:
+            wanted |= release(source, options.run)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            status = 1
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
-    orphans = [path for path in sorted(STUDENT.glob("*/*.ipynb")) if path not in wanted]
     for path in stale:
         print(f"{'out of date' if options.check else 'written'}: {path.relative_to(ROOT.parent)}")
-    for path in orphans:
+        if not options.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted[path], "utf-8")
+    orphans = set(STUDENT.glob("*/*.ipynb")) - set(map(student_path, sources()))
+    for path in sorted(orphans):
         print(f"without a source: {path.relative_to(ROOT.parent)}")
-    if options.check:
-        return int(bool(stale or orphans))
-    for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted[path], "utf-8")
-    return 0
+    return int(bool(status or (options.check and (stale or orphans))))
+
+
+def selected(names: list[str], error) -> list[Path]:
+    """The sources called SET/PROBLEM or PROBLEM, all without names; calls ``error`` where there is none."""
+    known = {name: path for path in sources() for name in (path.stem, f"{path.parent.name}/{path.stem}")}
+    if unknown := [name for name in names if name not in known]:
+        error(f"there is no problem {unknown[0]!r}; there are {', '.join(n for n in known if '/' in n)}")
+    return [known[name] for name in names] or sources()
 
 
 if __name__ == "__main__":
