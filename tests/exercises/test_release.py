@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from exercises import release
+from exercises.grading import problem as problems
 from tests.exercises.notebooks import SOURCES, read_source, read_student, solutions
 
 FLAGS = {
@@ -24,12 +26,30 @@ FLAGS = {
 }
 
 
+LEVELS = ("basic", "intermediate", "hard", "research")
+HAS_CODE = {problem: bool(solutions(read_source(problem))) for problem in SOURCES}
+
+
 def _notebook(source: str, cell=new_code_cell, **flags) -> nbformat.NotebookNode:
-    return new_notebook(cells=[cell(source, metadata={"nbgrader": FLAGS | flags})])
+    """One cell; a function to write is followed by its cell of checks."""
+    notebook = new_notebook(cells=[cell(source, metadata={"nbgrader": FLAGS | flags})])
+    if cell is new_code_cell and flags.get("solution"):
+        checks = FLAGS | {"grade_id": "check-a", "grade": True, "locked": True, "points": 1}
+        notebook.cells.append(new_code_cell("f()", metadata={"nbgrader": checks}))
+    return notebook
 
 
 def _released(source: str, cell=new_code_cell, **flags) -> str:
     return release.learner_notebook(_notebook(source, cell, **flags)).cells[0].source
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """A course with an empty set."""
+    for name, folder in (("ROOT", ""), ("SOURCE", "source"), ("STUDENT", "student")):
+        monkeypatch.setattr(release, name, tmp_path / folder)
+    (tmp_path / "source" / "set").mkdir(parents=True)
+    return tmp_path
 
 
 def test_release_is_up_to_date():
@@ -38,13 +58,8 @@ def test_release_is_up_to_date():
     assert result.returncode == 0, f"run `make release`\n{result.stdout}{result.stderr}"
 
 
-def test_check_says_which_file_is_out_of_date_and_writes_nothing(tmp_path, monkeypatch, capsys):
-    (tmp_path / "source" / "set").mkdir(parents=True)
-    for name in ("ROOT", "SOURCE", "STUDENT"):
-        monkeypatch.setattr(
-            release, name, tmp_path / {"ROOT": "", "SOURCE": "source", "STUDENT": "student"}[name]
-        )
-    source = tmp_path / "source" / "set" / "problem.ipynb"
+def test_check_says_which_file_is_out_of_date_and_writes_nothing(folders, capsys):
+    source = folders / "source" / "set" / "problem.ipynb"
     nbformat.write(_notebook("### BEGIN SOLUTION\n1\n### END SOLUTION", solution=True), source)
 
     assert release.main(["--check"]) == 1
@@ -60,34 +75,75 @@ def test_check_says_which_file_is_out_of_date_and_writes_nothing(tmp_path, monke
     assert "without a source" in capsys.readouterr().out
 
 
-def _secrets(source: nbformat.NotebookNode) -> set[str]:
-    """All lines of solutions and hidden tests that say something (a closing bracket does not)."""
-    lines = set()
-    for cell in source.cells:
-        for region in re.findall(
-            r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END", cell.source, re.DOTALL
-        ):
-            lines |= {line.strip() for line in region.split("\n") if len(line.strip()) > 15}
-    return lines
+def test_a_problem_is_released_by_its_name_alone(folders, capsys):
+    for name in ("one", "two"):
+        nbformat.write(_notebook("1"), folders / "source" / "set" / f"{name}.ipynb")
+
+    assert release.main(["set/one"]) == 0
+    assert [path.name for path in (folders / "student" / "set").iterdir()] == ["one.ipynb"]
+    with pytest.raises(SystemExit):
+        release.main(["three"])
+    assert "there are set/one, set/two" in capsys.readouterr().err
+
+
+def test_a_broken_source_is_named_and_the_others_are_released(folders, capsys):
+    nbformat.write(
+        _notebook("### BEGIN SOLUTION", solution=True), folders / "source" / "set" / "broken.ipynb"
+    )
+    nbformat.write(_notebook("1"), folders / "source" / "set" / "right.ipynb")
+
+    assert release.main([]) == 1
+    assert "set/broken.ipynb: cell" in capsys.readouterr().err
+    assert [path.name for path in (folders / "student" / "set").iterdir()] == ["right.ipynb"]
+
+
+def _long(lines) -> set[str]:
+    """Lines that say something (a closing bracket does not)."""
+    return {line.strip() for line in lines if len(line.strip()) > 15}
+
+
+def _solved(source: nbformat.NotebookNode) -> set[str]:
+    """All lines of solutions."""
+    regions = (re.findall(REGION, cell.source, re.DOTALL) for cell in source.cells)
+    return _long(line for found in regions for region in found for line in region.split("\n"))
+
+
+def _hidden(problem: str) -> set[str]:
+    """All lines of the functions in the hidden module, and the texts of its rubric."""
+    text = SOURCES[problem].with_suffix(".py").read_text("utf-8")
+    lines, found = text.split("\n"), set()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef):
+            found |= _long(lines[node.lineno : node.end_lineno])
+        elif isinstance(node, ast.Assign):
+            constants = (part.value for part in ast.walk(node) if isinstance(part, ast.Constant))
+            found |= _long(value for value in constants if isinstance(value, str))
+    return found
+
+
+REGION = r"### BEGIN SOLUTION\n(.*?)### END SOLUTION"
 
 
 @pytest.mark.parametrize("problem", SOURCES)
-def test_learner_notebook_holds_no_line_of_a_solution_or_a_hidden_test(problem):
-    source = read_source(problem)
-    student = read_student(problem)
-    secrets = _secrets(source)
+def test_learner_notebook_holds_no_line_of_a_solution(problem):
+    source, student = read_source(problem), read_student(problem)
+    secrets = _solved(source)
     shown = {line.strip() for cell in student.cells for line in cell.source.split("\n")}
-    also_stated = {line.strip() for cell in source.cells for line in _without_regions(cell.source)}
+    stated = (re.sub(REGION, "", cell.source, flags=re.DOTALL).split("\n") for cell in source.cells)
     assert len(secrets) > 10
-    assert (secrets & shown) <= also_stated
+    assert (secrets & shown) <= {line.strip() for lines in stated for line in lines}
     text = json.dumps(student)
     assert "### BEGIN" not in text
     assert "### END" not in text
     assert "ntklab" not in "".join(cell.source for cell in student.cells if cell.cell_type == "code")
 
 
-def _without_regions(text: str) -> list[str]:
-    return re.sub(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n.*?### END", "", text, flags=re.DOTALL).split("\n")
+@pytest.mark.parametrize("problem", SOURCES)
+def test_no_notebook_holds_a_line_of_a_hidden_check_or_of_the_rubric(problem):
+    hidden = _hidden(problem)
+    assert hidden
+    for notebook in (read_source(problem), read_student(problem)):
+        assert hidden.isdisjoint(line.strip() for cell in notebook.cells for line in cell.source.split("\n"))
 
 
 @pytest.mark.parametrize("problem", SOURCES)
@@ -105,12 +161,44 @@ def test_learner_notebook_is_valid_empty_of_outputs_and_keeps_the_cells(problem)
 @pytest.mark.parametrize("problem", SOURCES)
 def test_statement_says_what_a_learner_wants_to_know_first(problem):
     student = read_student(problem)
-    for heading in ("Difficulty", "Time", "You will learn", "You need"):
-        assert f"**{heading}**" in student.cells[0].source
+    facts = dict(re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", student.cells[0].source, re.MULTILINE))
+    assert facts["Difficulty"] in LEVELS
+    assert re.fullmatch(r"[\d.]+( to [\d.]+)? (minutes|hours?)", facts["Time"])
+    assert len(facts["You will learn"]) > 40
+    assert len(facts["You need"]) > 10
     assert sum(cell.source.count("<details>") for cell in student.cells) >= 3
-    targets = [cell for cell in student.cells if "attachments" in cell]
+
+
+@pytest.mark.parametrize("problem", [problem for problem in SOURCES if HAS_CODE[problem]])
+def test_target_figure_is_shown_beforehand_and_described(problem):
+    targets = [cell for cell in read_student(problem).cells if "attachments" in cell]
     assert len(targets) == 1
     assert re.search(r"!\[[^\]]{60,}\]\(attachment:target.png\)", targets[0].source), "needs a real alt text"
+
+
+@pytest.mark.parametrize("problem", [problem for problem in SOURCES if not HAS_CODE[problem]])
+def test_target_of_a_problem_on_paper_is_stated_beforehand(problem):
+    assert any(re.search(r"\*\*Target\.\*\* .{60,}", cell.source) for cell in read_student(problem).cells)
+
+
+@pytest.mark.parametrize("problem", SOURCES)
+def test_points_in_the_statement_are_those_of_the_cells(problem):
+    student, loaded = read_student(problem), problems.load(problem)
+    said = re.search(r"^\| \*\*Points\*\* \| (.+) \|$", student.cells[0].source, re.MULTILINE)[1]
+    points = {
+        kind: sum(task.points for task in loaded.tasks.values() if task.kind == kind)
+        for kind in ("code", "answer")
+    }
+    assert [float(number) for number in re.findall(r"\d+(?:\.\d+)?", said)] == [
+        n for n in points.values() if n
+    ]
+
+
+@pytest.mark.parametrize("problem", SOURCES)
+def test_rubric_gives_the_points_of_every_written_answer(problem):
+    loaded = problems.load(problem)
+    answers = {task.id: task.points for task in loaded.tasks.values() if task.kind == "answer"}
+    assert {name: sum(c.points for c in criteria) for name, criteria in loaded.rubric.items()} == answers
 
 
 def test_stub_stands_at_the_indentation_of_the_mark():
@@ -125,9 +213,10 @@ def test_solution_without_marks_is_replaced_as_a_whole():
     assert _released("Because.", new_markdown_cell, solution=True, grade=True, points=1) == "YOUR ANSWER HERE"
 
 
-def test_hidden_tests_leave_the_visible_ones():
+def test_hidden_tests_are_refused_and_the_right_place_is_named():
     text = "assert a\n### BEGIN HIDDEN TESTS\nassert b\n### END HIDDEN TESTS\nassert c"
-    assert _released(text, grade=True, locked=True, points=1) == "assert a\nassert c"
+    with pytest.raises(ValueError, match=r"checks\(rng\) of the module"):
+        _released(text, grade=True, locked=True, points=1)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +226,7 @@ def test_hidden_tests_leave_the_visible_ones():
         ("### END SOLUTION", {"solution": True}, "unbalanced"),
         ("### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION", {"solution": True}, "unbalanced"),
         ("### BEGIN SOLUTION\n1\n### END SOLUTION", {}, "does not belong"),
-        ("### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS", {"locked": True}, "does not belong"),
+        ("### BEGIN HIDDEN TESTS\n1\n### END HIDDEN TESTS", {"locked": True}, "hidden checks do not belong"),
         ("1", {"grade": True}, "points"),
         ("1", {"points": 1}, "points"),
         ("1", {"locked": "yes"}, "locked must be bool"),
@@ -147,6 +236,25 @@ def test_hidden_tests_leave_the_visible_ones():
 def test_a_source_that_would_leak_or_confuse_nbgrader_is_refused(source, flags, message):
     with pytest.raises(ValueError, match=message):
         release.learner_notebook(_notebook(source, **flags))
+
+
+def test_a_function_without_checks_and_an_answer_without_points_are_refused():
+    alone = new_notebook(cells=_notebook("def a(): ...", solution=True).cells[:1])
+    with pytest.raises(ValueError, match="'check-a'"):
+        release.learner_notebook(alone)
+    with pytest.raises(ValueError, match="needs points"):
+        _released("Because.", new_markdown_cell, solution=True)
+
+
+@pytest.mark.parametrize("flags", [{}, {"solution": True}, {"locked": True, "grade": True, "points": 1}])
+def test_only_locked_code_without_points_may_be_setup(flags):
+    notebook = _notebook("import numpy", **flags)
+    notebook.cells[0].metadata.tags = ["setup"]
+    with pytest.raises(ValueError, match="the tag 'setup'"):
+        release.learner_notebook(notebook)
+    notebook = _notebook("import numpy", locked=True)
+    notebook.cells[0].metadata.tags = ["setup"]
+    assert release.learner_notebook(notebook).cells[0].source == "import numpy"
 
 
 def test_a_grade_id_used_twice_is_refused():
@@ -162,41 +270,15 @@ def test_marks_in_a_cell_without_metadata_are_refused():
         release.learner_notebook(notebook)
 
 
-def test_target_figure_of_the_statement_is_the_one_the_solution_draws():
-    for problem in SOURCES:
-        notebook = read_source(problem)
-        attachment = next(cell.attachments for cell in notebook.cells if "attachments" in cell)
-        drawn = [
-            output.data["image/png"]
-            for cell in notebook.cells
-            if "target-figure" in cell.metadata.get("tags", [])
-            for output in cell.outputs
-        ]
-        assert [attachment["target.png"]["image/png"]] == [png.replace("\n", "") for png in drawn]
-
-
-@pytest.mark.parametrize("problem", SOURCES)
-def test_solution_in_the_book_is_that_of_the_notebook(problem):
-    name = problem.split("/")[1]
-    (page,) = (release.ROOT.parent / "book").rglob(f"_exercise_{name}.md")
-    printed = {
-        block.strip() for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
-    }
-    written = {
-        _without_docstring_and_marks(text).strip() for text in solutions(read_source(problem)).values()
-    }
-    assert printed
-    assert printed <= written
-
-
-def _without_docstring_and_marks(text: str) -> str:
-    text = re.sub(r' *""".*?"""\n', "", text, flags=re.DOTALL)
-    return re.sub(r" *### (BEGIN|END) SOLUTION\n?", "", text)
-
-
-@pytest.mark.parametrize("problem", SOURCES)
-def test_downloads_of_the_statement_exist(problem):
-    (page,) = (release.ROOT.parent / "book").rglob(f"_exercise_{problem.split('/')[1]}.md")
-    links = re.findall(r"\{download\}`[^`]*<([^`>]*)>`", page.read_text("utf-8"))
-    targets = {(page.parent / link).resolve() for link in links}
-    assert targets == {SOURCES[problem], release.student_path(SOURCES[problem])}
+@pytest.mark.parametrize("problem", [problem for problem in SOURCES if HAS_CODE[problem]])
+def test_target_figure_of_the_statement_is_the_one_the_solution_draws(problem):
+    notebook = read_source(problem)
+    attachment = next(cell.attachments for cell in notebook.cells if "attachments" in cell)
+    drawn = [
+        output.data["image/png"]
+        for cell in notebook.cells
+        if "target-figure" in cell.metadata.get("tags", [])
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert [attachment["target.png"]["image/png"]] == [png.replace("\n", "") for png in drawn]
