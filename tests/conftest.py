@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
 import pytest
+
+# An example may be slow because the machine is busy: what must be fast is measured in benchmarks/.
+hypothesis.settings.register_profile("course", deadline=None)
+hypothesis.settings.load_profile("course")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers of two threads each on two cores would wait for each other. Set before torch is loaded.

@@ -83,7 +83,7 @@ LEGAL = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(LEGAL)
 def test_every_legal_architecture_has_positive_semidefinite_consistent_kernels(arch):
     first, second = X[:4], X[3:]
@@ -97,7 +97,7 @@ def test_every_legal_architecture_has_positive_semidefinite_consistent_kernels(a
         assert np.abs(np.diag(part) - line).max() < 1e-13 * scale
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(LEGAL, st.integers(0, 3))
 def test_every_legal_architecture_builds_a_network_with_that_many_outputs(arch, seed):
     net = arch.finite(8, (4,), outputs=3, seed=seed, dtype=torch.float64)

@@ -72,7 +72,7 @@ def test_training_loss_never_rises_and_obeys_the_bound_by_the_smallest_eigenvalu
     assert (square <= np.exp(-2 * smallest * t) * square[0] * (1 + 1e-12)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), s=st.floats(0, 30), t=st.floats(0, 30), features=st.integers(1, 9))
 def test_flow_for_s_then_t_is_flow_for_s_plus_t(seed, s, t, features):
     k, k_test, y, f0, f0_test = problem(features=features, seed=seed)
@@ -236,7 +236,7 @@ def test_values_near_the_end_of_float64_are_exact_before_they_become_infinite():
     assert np.isinf(GradientDescent(np.float32([[3.0]]), np.float32([1]), learning_rate=1.0).train(200)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     rate=st.floats(1e-3, 1e6),

@@ -124,7 +124,7 @@ def test_sum_of_sines_has_a_kernel_through_auto():
         empirical_ntk(model, x, method="structured")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     widths=st.lists(st.integers(1, 12), min_size=0, max_size=3),
     k=st.integers(1, 3),

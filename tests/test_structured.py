@@ -74,7 +74,7 @@ def networks(draw):
     return model, start
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(networks())
 def test_random_networks_have_their_exact_kernel(drawn):
     model, length = drawn

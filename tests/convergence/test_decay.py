@@ -42,7 +42,7 @@ def test_modes_put_together_again_are_the_solution_of_the_dynamics(loss, method,
     assert np.allclose(outputs, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(x=st.floats(0, 4.5), beta=st.floats(0, 0.99), t=st.integers(0, 60))
 def test_momentum_follows_its_recursion(x, beta, t):
     with mpmath.workdps(40):
@@ -131,7 +131,7 @@ def test_bad_arguments_are_refused_by_name(arguments, message):
         decay(**{"eigenvalues": [1.0], "t": 1.0, **arguments})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 1000), share=st.floats(0.05, 3), method=st.sampled_from(["flow", "descent"]))
 def test_the_bound_holds_at_every_rate_and_time(seed, share, method):
     kernel, y, f0 = problem(5, seed)

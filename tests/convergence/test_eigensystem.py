@@ -20,7 +20,7 @@ def gram(n: int, rank: int, seed: int = 0) -> np.ndarray:
     return features @ features.T
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(1, 12), rank=st.integers(1, 12), seed=st.integers(0, 1000))
 def test_modes_are_orthonormal_and_give_the_kernel_back(n, rank, seed):
     kernel = gram(n, rank, seed)
@@ -80,7 +80,7 @@ def test_kernels_of_several_outputs_are_read_as_matrices_over_pairs():
     assert len(found.eigenvalues) == 8 and found.trace == pytest.approx(np.einsum("iiaa", kernel))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(exponent=st.floats(0.1, 6), constant=st.floats(1e-3, 1e3), first=st.integers(1, 10))
 def test_an_exact_power_law_is_found_exactly(exponent, constant, first):
     fit = power_law(constant * np.arange(1, 41.0) ** -exponent, first, 40)

@@ -49,7 +49,7 @@ def profile(arch, t, dimension, kernel="ntk"):
     return getattr(arch.kernel(x[:1], x[1:]), kernel)[0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(dimension=st.integers(3, 900), degree=st.integers(0, 40), t=st.floats(-1, 1))
 def test_gegenbauer_polynomials_are_scipys_over_their_value_at_1(dimension, degree, t):
     order = dimension / 2 - 1

@@ -104,7 +104,7 @@ def test_activations_that_grow_or_vanish_at_the_start_are_unstable(first, second
     assert ABC((0, 0.5, 0.5), (first, second - 0.5, 0), 0).regime() == "unstable"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(exponents, min_size=9, max_size=9), st.lists(exponents, min_size=3, max_size=3))
 def test_shift_of_a_b_c_changes_no_exponent(values, theta):
     abc = ABC(values[:3], values[3:6], values[6:])
@@ -116,7 +116,7 @@ def test_shift_of_a_b_c_changes_no_exponent(values, theta):
         assert math.isclose(moved.initial_output_exponent, abc.initial_output_exponent, abs_tol=1e-12)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     st.sampled_from(
         [ABC.standard(2), ABC.ntk(2), ABC.mup(2), between(0.2), ABC((0, 0.5, 0.5), (0, 0, 0), (0, 1, 0.3))]

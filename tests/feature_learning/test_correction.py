@@ -85,7 +85,7 @@ def test_any_torch_module_has_a_velocity():
 
 
 @given(seed=st.integers(0, 1000), n=st.integers(1, 6), points=st.integers(1, 4), width=st.integers(1, 30))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_two_layers_have_the_velocity_that_the_chain_rule_gives(seed, n, points, width):
     """f = m^-1/2 a . phi(z), phi = erf: every term written out."""
     x, y = data(n, 2, seed=seed)

@@ -42,7 +42,7 @@ def test_descent_of_the_particles_is_training_of_the_mean_field_network(arch, ou
     np.testing.assert_allclose(run.times, rate * np.array([0, 7, 60]))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 3))
 def test_velocity_is_minus_m_times_the_gradient_of_the_loss(seed, m, k):
     """By central differences of the loss in every coordinate; the shared bias has no factor m."""

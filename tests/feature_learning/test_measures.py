@@ -17,7 +17,7 @@ from ntklab import feature_learning as fl
 DEEP = nl.Sequential(nl.Dense(1.5, 0.2), nl.Erf(), nl.Dense(1.5, 0.2), nl.Erf(), nl.Dense())
 X = np.random.default_rng(0).standard_normal((9, 4))
 Y = np.random.default_rng(1).standard_normal(9)
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(2, 8)
 scales = st.floats(-30, 30).map(lambda e: 10.0**e)

@@ -90,7 +90,7 @@ def test_the_complexity_of_a_ball_is_at_most_the_root_of_the_trace_and_at_least_
 
 
 @given(st.integers(1, 9), st.floats(1e-3, 10), st.integers(0, 100))
-@hypothesis_settings(deadline=None, max_examples=30)
+@hypothesis_settings(max_examples=30)
 def test_sequential_ridge_regression_pays_exactly_what_the_best_function_pays(n, ridge, seed):
     rng = np.random.default_rng(seed)
     k, y = HIDDEN.kernel(rng.normal(size=(n, 3))).ntk, rng.normal(size=n)

@@ -35,7 +35,7 @@ spectra = st.lists(st.floats(0, 1e6), min_size=1, max_size=8)
 
 
 @given(spectra, st.floats(0, 1e6), st.floats(0, 1e6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_filter_is_between_0_and_1_and_keeps_more_of_larger_modes(eigenvalues, ridge, t):
     modes = np.sort(np.array(eigenvalues))
     for share in (

@@ -48,7 +48,7 @@ def exact_kappa(modes, count, n, ridge):
 
 
 @given(modes_and_more)
-@hypothesis_settings(deadline=None, max_examples=40)
+@hypothesis_settings(max_examples=40)
 def test_kappa_is_the_root_over_sixty_orders_of_magnitude_and_large_multiplicities(case):
     exponents, count, share, ridge = case
     modes, count = 10.0 ** np.array(exponents), np.array(count[: len(exponents)], dtype=float)
@@ -100,7 +100,7 @@ def test_few_samples_learn_nothing():
 
 
 @given(st.floats(0.5, 500), st.floats(0, 10), st.floats(0, 3))
-@hypothesis_settings(deadline=None, max_examples=40)
+@hypothesis_settings(max_examples=40)
 def test_learnabilities_are_shares_and_sum_to_n_minus_ridge_over_kappa(n, ridge, noise):
     shares = learnabilities(MODES, n, ridge)
     kappa = effective_regularization(MODES, n, ridge)

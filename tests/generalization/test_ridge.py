@@ -40,7 +40,7 @@ def test_dual_coefficients_are_those_of_scikit_learn(outputs, ridge):
     np.testing.assert_allclose(kernel_ridge(kernel, y, ridge), expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n=st.integers(2, 12),
     outputs=st.sampled_from([None, 1, 2]),
