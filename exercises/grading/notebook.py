@@ -36,10 +36,10 @@ class NotebookError(ValueError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; ``number`` counts the cells of its kind from 1."""
+    """One cell; ``place`` counts from 0."""
 
     kind: str
-    number: int
+    place: int
     source: str
     grade_id: str | None = None
     pictures: tuple[str, ...] = ()
@@ -49,12 +49,12 @@ class Cell:
 class Plan:
     """What to do with a notebook.
 
-    ``setup`` of the ``cells`` are the problem's own; ``numbers[i]`` is the place of ``cells[i]`` among the
-    learner's code cells (0 for set-up).  ``untouched`` has the tasks whose stub was left as it is.
+    The problem's own set-up comes first in ``cells``; ``places[i]`` is the place of ``cells[i]`` in the learner's
+    notebook (-1 for set-up).  ``untouched`` has the tasks whose stub was left as it is.
     """
 
     cells: list[str]
-    numbers: list[int]
+    places: list[int]
     answers: dict[str, str] = field(default_factory=dict)
     untouched: set[str] = field(default_factory=set)
 
@@ -68,14 +68,13 @@ def read(content: bytes) -> list[Cell]:
     notebook = _parsed(content)
     _check_format(notebook)
     _check_language(notebook.get("metadata"))
-    cells, counts = [], {}
-    for place, item in enumerate(notebook["cells"], 1):
+    cells = []
+    for place, item in enumerate(notebook["cells"]):
         kind = item.get("cell_type") if isinstance(item, dict) else None
         source = _joined(item.get("source")) if kind else None
         if not isinstance(kind, str) or source is None:
-            raise NotebookError(f"damaged notebook: cell {place} of {len(notebook['cells'])} is no cell")
-        counts[kind] = counts.get(kind, 0) + 1
-        cells.append(Cell(kind, counts[kind], source, _grade_id(item), _pictures(item)))
+            raise NotebookError(f"damaged notebook: cell {place + 1} of {len(notebook['cells'])} is no cell")
+        cells.append(Cell(kind, place, source, _grade_id(item), _pictures(item)))
     if sum(len(cell.source) for cell in cells if cell.kind == "code") > MOST_CODE:
         raise NotebookError(
             f"too much code: more than {MOST_CODE} characters; read data from the kit instead"
@@ -167,7 +166,7 @@ def _pictures(item: dict) -> tuple[str, ...]:
 
 def plan(cells: list[Cell], problem: Problem) -> Plan:
     """Decide which cells of a submission run, and collect its written answers."""
-    result = Plan(list(problem.setup), [0] * len(problem.setup))
+    result = Plan(list(problem.setup), [-1] * len(problem.setup))
     locked = {_plain(source) for source in problem.locked.values()}
     stubs = {_plain(source): name for name, source in problem.stubs.items()}
     functions = {task.function for task in problem.tasks.values() if task.function}
@@ -179,7 +178,7 @@ def plan(cells: list[Cell], problem: Problem) -> Plan:
             result.untouched.add(stubs[text])
         elif text and text not in locked and not _is_locked_copy(cell, problem, functions):
             result.cells.append(cell.source)
-            result.numbers.append(cell.number)
+            result.places.append(cell.place)
     result.answers = _answers(cells, problem)
     return result
 
