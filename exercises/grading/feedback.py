@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from exercises.grading import pages, tables
 from exercises.grading.compare import KINDS
 from exercises.grading.marks import Marks
+from exercises.grading.names import safe_name
 from exercises.grading.problem import Problem
-from exercises.grading.submissions import safe_name
 
 if TYPE_CHECKING:
     from exercises.grading.grade import Result, TaskResult
@@ -141,7 +141,7 @@ def _marks(marks: Marks, problem: Problem) -> str:
 def _errors(cells: list) -> str:
     lines = ["<section>", "<h2>Cells that ended with an error</h2>"]
     lines.append(
-        "<p>The notebook was run from the top in a fresh Python; the numbers count all its cells.</p>"
+        "<p>The notebook was run from the top in a fresh Python; cells are counted from 1, Markdown cells too.</p>"
     )
     for cell in cells[:CELLS]:
         where = f", line {int(cell.line)}" if cell.line is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,8 +16,7 @@ TOTAL = "total"
 def write(out: Path, roster: Path, rows: Iterable[Mapping[str, object]]) -> list[str]:
     """Write ``OUT/gradebook.csv`` and return what an instructor should know, one sentence each.
 
-    roster: a CSV file with a column ``student``, the name of the submissions' folder; its other columns are passed
-        through
+    roster: a CSV file with a column ``student``, the name of the student's folder; its other columns are passed on
     rows: the rows of ``grades.csv``
 
     A problem that somebody did not hand in is an empty cell, which counts as 0 in the total.  If the grader itself
@@ -52,7 +52,7 @@ def _roster(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     header, rows = tables.read(path, [STUDENT])
     seen = {}
     for line, cells in rows:
-        name = cells[STUDENT]
+        name = cells[STUDENT] = unicodedata.normalize("NFC", cells[STUDENT].strip())
         if not name:
             raise tables.TableError(f"{path}, line {line}: the column {STUDENT!r} is empty")
         if name in seen:

@@ -150,7 +150,8 @@ class _File:
     def _read_row(self, line: int, cells: dict[str, str]) -> None:
         key = cells["student"], cells["task"], cells["criterion"]
         most = self.criteria.get(key[1:])
-        if most is None and not cells["points"] and not cells["comment"]:
+        comment, submission = cells["comment"].strip(), cells["submission"].strip()
+        if most is None and not cells["points"].strip() and not comment:
             return  # of a criterion that the rubric no longer has
         if most is None:
             return self._fault(line, self._unknown_criterion(*key[1:]))
@@ -158,7 +159,7 @@ class _File:
             points = tables.points(cells["points"], most)
         except ValueError as error:
             return self._fault(line, str(error))
-        mark = Mark(*key, most, points, cells["comment"], cells["submission"])
+        mark = Mark(*key, most, points, comment, submission)
         if key in self.old and replace(self.old[key], submission="") != replace(mark, submission=""):
             return self._fault(line, f"other marks for {key[0]}, {key[2]!r} stand in line {self.lines[key]}")
         self.old[key], self.lines[key] = mark, line

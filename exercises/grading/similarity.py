@@ -28,6 +28,7 @@ MOST = (
     1500  # marks that are kept: the smallest, which are a fair sample of all (Broder 1997, bottom sketches)
 )
 SHORTEST = 80  # tokens; less than that coincides by chance
+_BLOCK = 100  # rows of the table of pairs that are in memory at a time
 NEAR = 0.8  # share of common marks from which two submissions are shown together
 
 # One alternative for each kind; the last takes any character, so that every text has tokens.
@@ -176,12 +177,13 @@ def _near(marks: list[tuple[int, ...]]) -> Iterator[tuple[list[int], float]]:
     table = sparse.csr_matrix((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=shape)
     columns_first = table.T.tocsr()
     close, best = [], np.zeros(len(marks))
-    for i in range(len(marks)):  # a row at a time: memory stays flat
-        common = (table[i] @ columns_first).toarray()[0]
-        index = common / np.maximum(sizes + sizes[i] - common, 1)
-        index[i] = 0
-        best[i] = index.max()
-        close += [(i, j) for j in np.flatnonzero(index >= NEAR)]
+    for start in range(0, len(marks), _BLOCK):
+        common = (table[start : start + _BLOCK] @ columns_first).toarray()
+        for i, row in enumerate(common, start):
+            index = row / np.maximum(sizes + sizes[i] - row, 1)
+            index[i] = 0
+            best[i] = index.max()
+            close += [(i, j) for j in np.flatnonzero(index >= NEAR)]
     if not close:
         return
     graph = sparse.coo_matrix((np.ones(len(close)), np.array(close).T), shape=(len(marks), len(marks)))

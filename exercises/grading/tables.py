@@ -43,7 +43,7 @@ def read(path: Path, columns: Iterable[str] = ()) -> tuple[list[str], list[tuple
     """Header, and for each row its line and its cells by column; empty rows are left out.
 
     Comma, semicolon or tab between the cells, a byte order mark, any line ends: whatever a spreadsheet saves
-    as "CSV UTF-8".  Cells are trimmed, and what ``guard`` added is taken away.
+    as "CSV UTF-8".  What ``guard`` added is taken away.
 
     Raises:
         TableError: not UTF-8, one of ``columns`` missing, a column twice, too many or too few cells.
@@ -64,10 +64,10 @@ def read(path: Path, columns: Iterable[str] = ()) -> tuple[list[str], list[tuple
     try:
         for row in reader:
             start, line = line + offset, reader.line_num + 1
-            cells = [unguard(cell.strip()) for cell in row]
+            cells = [unguard(cell) for cell in row]
             if header is None:
                 header = _header(path, start, cells, columns)
-            elif any(cells):
+            elif any(cell.strip() for cell in cells):
                 if len(cells) < len(header) or any(cells[len(header) :]):
                     raise TableError(f"{path}, line {start}: expected {len(header)} cells, got {len(cells)}")
                 rows.append((start, dict(zip(header, cells, strict=False))))
@@ -79,6 +79,7 @@ def read(path: Path, columns: Iterable[str] = ()) -> tuple[list[str], list[tuple
 
 
 def _header(path: Path, line: int, cells: list[str], columns: Iterable[str]) -> list[str]:
+    cells = [cell.strip() for cell in cells]
     while cells and not cells[-1]:
         cells.pop()
     for name in columns:
@@ -93,20 +94,20 @@ def _header(path: Path, line: int, cells: list[str], columns: Iterable[str]) -> 
 
 
 def points(cell: str, most: float) -> float | None:
-    """Points that someone typed: ``2``, ``1.5`` or ``1,5``; None for an empty cell.
+    """Points that someone typed: ``2``, ``1.5`` or ``1,5``, to two decimals; None for an empty cell.
 
     Raises:
         ValueError: not a number from 0 to ``most``.
     """
-    if not cell:
+    if not cell.strip():
         return None
     try:
-        value = float(cell.replace(",", "."))
+        value = float(cell.strip().replace(",", "."))
     except ValueError:
         raise ValueError(f"points must be a number, got {cell!r}") from None
     if not 0 <= value <= most:
         raise ValueError(f"points must be from 0 to {most:g}, got {cell!r}")
-    return value
+    return round(value, 2)
 
 
 def replace(path: Path, content: str | bytes) -> bool:
