@@ -32,7 +32,7 @@ def averages_in_torch(a, b, c):
 
 
 def averages_in_float32(a, b, c):
-    return tuple(np.asarray(value, dtype=np.float32) for value in averages(a, b, c))
+    return averages(*(np.asarray(value, dtype=np.float32) for value in (a, b, c)))
 
 
 def averages_one_by_one(a, b, c):
@@ -113,7 +113,8 @@ def kernels_pair_by_pair(x1, x2, weight_variance, bias_variance):
 
 
 def kernels_in_float32_tensors(x1, x2, weight_variance, bias_variance):
-    return torch.tensor(np.array(kernels(x1, x2, weight_variance, bias_variance))).float()
+    x1, x2 = x1.astype(np.float32), x2.astype(np.float32)
+    return torch.tensor(np.array(kernels(x1, x2, weight_variance, bias_variance), dtype=np.float32))
 
 
 def kernels_by_a_constant_feature(x1, x2, weight_variance, bias_variance):
