@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exercises.grading import feedback, marks, summary
+from exercises.grading.names import shown
 from tests.book.conftest import axe, browser, open_page  # noqa: F401  (fixtures)
 from tests.exercises.grading.made import (
     ATTACKS,
@@ -31,7 +32,11 @@ def out(tmp_path_factory):
         text = attack.encode("utf-8", "replace").decode()
         results.append(
             made_result(
-                f"{i}{text[:60]}", answer=text, cells=[made_cell(text, text)], status="stopped", reason=text
+                shown(f"{i}{text[:60]}"),
+                answer=text,
+                cells=[made_cell(text, text)],
+                status="stopped",
+                reason=text,
             )
         )
     results.sort(key=lambda result: result.student)
