@@ -15,6 +15,10 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 # Programs reserve far more addresses than memory: torch with CUDA 5 GiB, every thread 72 MiB.
 _ADDRESSES = 8 * GIB
 _FILES = 256  # open at once in one process
+_SOCKET, _INODE = (
+    416 * KIB,
+    KIB,
+)  # bytes at most: a socket's buffer as large as may be asked for, a file's entry
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -70,6 +74,7 @@ class Watchdog:
 
     root: int
     limits: Limits
+    sandboxed: bool = True
     cpu_seconds: float = 0.0
     peak_memory: int = 0
     _cpu_before: float = 0.0
@@ -95,6 +100,8 @@ class Watchdog:
         memory = sum(map(_resident, processes))
         if memory > self.limits.memory:  # pages that forked processes share count once
             memory = sum(map(_proportional, processes))
+        if self.sandboxed:
+            memory += _in_the_kernel(self.root)
         self.peak_memory = max(self.peak_memory, memory)
         if self.cpu_seconds > self.limits.cpu_seconds:
             return "cpu time"
@@ -155,6 +162,18 @@ def _resident(process: int) -> int:
         return int(Path(f"/proc/{process}/statm").read_bytes().split()[1]) * _PAGE
     except OSError:
         return 0
+
+
+def _in_the_kernel(process: int) -> int:
+    """Bytes that a sandbox has the kernel hold and that no limit counts: buffers of sockets, names of empty files."""
+    memory = 0
+    with suppress(OSError, ValueError):
+        with open(f"/proc/{process}/net/sockstat", "rb") as file:
+            memory += int(file.readline().split()[2]) * _SOCKET
+        for folder in ("tmp", "dev/shm"):
+            usage = os.statvfs(f"/proc/{process}/root/{folder}")
+            memory += (usage.f_files - usage.f_ffree) * _INODE
+    return memory
 
 
 def _proportional(process: int) -> int:

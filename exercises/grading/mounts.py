@@ -6,6 +6,7 @@ folder of the user, no course but ``kit.py`` and its own program, no package tha
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -47,6 +48,7 @@ def options(
     Raises:
         MissingPackage: a name in ``packages`` that is not installed.
     """
+    _compile_shell()
     places = [*visible(packages), *(Path(path).resolve() for path in extra)]
     hidden = _hidden_folders()
     lines = [
@@ -204,18 +206,29 @@ def _parents(places):
         yield from ("--perms", "0755", "--dir", parent)
 
 
-@cache
-def _font_list() -> Path | None:
-    """matplotlib's list of the machine's fonts, made outside once: it takes longer than most notebooks."""
-    command = "import matplotlib.font_manager as f, matplotlib; print(matplotlib.get_cachedir())"
-    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
-    lists = sorted(Path(done.stdout.strip()).glob("fontlist-*.json")) if done.stdout.strip() else []
-    return lists[-1] if lists else None
-
-
 def _fonts(packages: tuple[str, ...]):
     if any(entry.name == "matplotlib" for entry in _closure((SHELL, *packages))):
-        fonts = _font_list()
         yield from ("--perms", "0777", "--dir", _MATPLOTLIB_CACHE)
-        if fonts:
+        for fonts in _font_lists():
             yield from ("--ro-bind", fonts, f"{_MATPLOTLIB_CACHE}/{fonts.name}")
+
+
+@cache
+def _font_lists() -> list[Path]:
+    """matplotlib's list of the machine's fonts, made outside once: it takes longer than most notebooks."""
+    folder = _outside("import matplotlib.font_manager, matplotlib; print(matplotlib.get_cachedir())")
+    return sorted(Path(folder).glob("fontlist-*.json")) if folder else []
+
+
+@cache
+def _compile_shell() -> None:
+    """Have IPython's byte code written, if its installer did not: a sandbox would compile it again every time."""
+    (package,) = (entry for entry in _closure((SHELL,)) if entry.name == SHELL)
+    module = package / "core" / "interactiveshell.py"
+    if not Path(importlib.util.cache_from_source(str(module))).exists():
+        _outside("import IPython.core.interactiveshell")
+
+
+def _outside(program: str) -> str:
+    """What a program prints that is run by this Python as it is, with its caches."""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip()
