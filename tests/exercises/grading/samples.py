@@ -1,0 +1,53 @@
+"""Submissions for tests: notebooks as bytes, and the solved problem definition/ntk_matrix cell by cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from exercises import release
+from exercises.grading.problem import load
+
+NTK = load("ntk_matrix")
+SOLVED = {
+    cell.metadata.nbgrader.grade_id: cell.source
+    for cell in NTK.notebook.cells
+    if cell.metadata.get("nbgrader", {}).get("solution")
+}
+FUNCTIONS = {name: source for name, source in SOLVED.items() if NTK.tasks[name].kind == "code"}
+PYTHON = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+
+
+def code(source: str, grade_id: str | None = None, **metadata) -> dict:
+    """A code cell as Jupyter stores it."""
+    return _cell("code", source, grade_id, metadata) | {"execution_count": None, "outputs": []}
+
+
+def text(source: str, grade_id: str | None = None, **metadata) -> dict:
+    """A Markdown cell."""
+    return _cell("markdown", source, grade_id, metadata)
+
+
+def _cell(kind: str, source: str, grade_id: str | None, metadata: dict) -> dict:
+    flags = {"nbgrader": {"grade_id": grade_id, "schema_version": 3}} if grade_id else {}
+    return {"cell_type": kind, "metadata": flags | metadata, "source": source.splitlines(keepends=True)}
+
+
+def notebook(cells: Iterable[dict], /, **changed) -> bytes:
+    """A notebook of nbformat 4.5 for Python, unless ``changed`` says otherwise."""
+    content = {"cells": list(cells), "metadata": PYTHON, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(content | changed).encode()
+
+
+def released() -> list[dict]:
+    """The cells that learners get."""
+    return json.loads(release.student_path(NTK.path).read_bytes())["cells"]
+
+
+def filled_in(replaced: Mapping[str, str] = SOLVED, *, before: str = "", after: str = "") -> bytes:
+    """The learner's notebook with some cells replaced by grade_id, and a code cell before or after all others."""
+    cells = []
+    for cell in released():
+        name = cell["metadata"].get("nbgrader", {}).get("grade_id")
+        cells.append(cell | {"source": replaced[name]} if name in replaced else cell)
+    return notebook([code(before)] * bool(before) + cells + [code(after)] * bool(after))
