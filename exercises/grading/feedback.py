@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exercises.grading import pages, tables
 from exercises.grading.compare import KINDS
-from exercises.grading.marks import Marks
+from exercises.grading.marks import Mark, Marks
 from exercises.grading.names import safe_name
 from exercises.grading.problem import Problem
 
@@ -32,6 +33,7 @@ _ADVICE = {
 _WORDS = KINDS | {
     "undefined": "there is no function of that name",
     "missing": "not reached",
+    "NotImplementedError": "not written yet",
 }
 _STATUS = {
     "graded": "",
@@ -44,7 +46,7 @@ _STATUS = {
 def words(kind: str) -> str:
     """A verdict in plain words, as HTML."""
     if kind in _WORDS:
-        return pages.text(_WORDS[kind])
+        return _WORDS[kind]
     if kind.isidentifier():  # only names of Python's own exceptions leave the sandbox
         return f"the function raised <code>{pages.line(kind)}</code>"
     return pages.line(kind)
@@ -96,18 +98,17 @@ def _score(result: Result, problem: Problem | None, marks: Marks) -> str:
     return line
 
 
-def _tasks(tasks: list[TaskResult]) -> str:
-    rows = [
-        (pages.line(task.title), f"{pages.number(task.score)} of {pages.number(task.points)}", _found(task))
-        for task in tasks
-        if task.kind == "code"
+def _tasks(tasks: Iterable[TaskResult]) -> str:
+    parts = [
+        "<section>",
+        "<h2>Functions</h2>",
+        '<p class="soft">Each was called with inputs that you have not seen; every call is worth the same.</p>',
     ]
-    caption = "Every task is called with inputs that you have not seen; each call is worth the same."
-    return (
-        "<section>\n<h2>Functions</h2>\n"
-        + pages.table(("Task", "Points", "What the checks found"), rows, caption, numbers=[1])
-        + "\n</section>"
-    )
+    for task in tasks:
+        if task.kind == "code":
+            points = f"{pages.number(task.score)} of {pages.number(task.points)} points"
+            parts += [f"<h3>{pages.line(task.title)}</h3>", f"<p>{points}</p>", _found(task)]
+    return "\n".join([*filter(None, parts), "</section>"])
 
 
 def _found(task: TaskResult) -> str:
@@ -124,18 +125,23 @@ def _found(task: TaskResult) -> str:
 
 def _marks(marks: Marks, problem: Problem) -> str:
     """Criteria with points and comments; a criterion may give the answer away, so it appears with its mark."""
-    rows, waiting = [], Counter()
-    for mark in marks.rows:
-        title = pages.line(problem.tasks[mark.task].title)
-        if mark.points is None:
-            waiting[title] += mark.max_points
-        else:
-            points = f"{pages.number(mark.points)} of {pages.number(mark.max_points)}"
-            rows.append((title, pages.text(mark.criterion), points, pages.text(mark.comment)))
-    rows += [(title, "", f"{pages.number(points)} await a mark", "") for title, points in waiting.items()]
-    header = ("Task", "What earns points", "Points", "Comment")
-    listed = pages.table(header, rows, "Read and marked by hand.", [2])
-    return f"<section>\n<h2>Written answers</h2>\n{listed}\n</section>"
+    parts = ["<section>", "<h2>Written answers</h2>", '<p class="soft">Read and marked by hand.</p>']
+    for task in dict.fromkeys(mark.task for mark in marks.rows):
+        mine = [mark for mark in marks.rows if mark.task == task]
+        parts += [f"<h3>{pages.line(problem.tasks[task].title)}</h3>", "<ul>"]
+        parts += [_mark(mark) for mark in mine if mark.points is not None]
+        waiting = sum(mark.max_points for mark in mine if mark.points is None)
+        if waiting:
+            most = sum(mark.max_points for mark in mine)
+            parts.append(f"<li>Not marked yet: {pages.number(waiting)} of {pages.number(most)} points</li>")
+        parts.append("</ul>")
+    return "\n".join([*parts, "</section>"])
+
+
+def _mark(mark: Mark) -> str:
+    points = f"{pages.number(mark.points)} of {pages.number(mark.max_points)}"
+    comment = f'<div class="text">{pages.text(mark.comment)}</div>' if mark.comment else ""
+    return f"<li><strong>{points}:</strong> {pages.text(mark.criterion)}{comment}</li>"
 
 
 def _errors(cells: list) -> str:

@@ -42,8 +42,9 @@ body { font: 1rem/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1, h2, h3 { line-height: 1.25; }
 table { border-collapse: collapse; width: 100%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); }
-.number { text-align: right; white-space: nowrap; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line);
+  min-width: 5.5rem; }
+.number { text-align: right; white-space: nowrap; min-width: 0; }
 .scroll { overflow-x: auto; }
 .soft { color: var(--soft); }
 .good { color: var(--good); }

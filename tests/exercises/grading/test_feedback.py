@@ -83,13 +83,13 @@ def test_a_status_other_than_graded_is_explained_with_its_reason(status, words):
 def test_marks_and_comments_appear_once_entered():
     shown = Reading(feedback.page(made_result(), PROBLEM, _marked())).text
     assert "14.5 of 17 points" in shown and "1 of 17 points await marks" in shown
-    assert "0.5 of 1" in shown and "The bound is fine." in shown
+    assert "0.5 of 1: tanh" in shown and "The bound is fine." in shown
 
 
 def test_a_criterion_that_awaits_its_mark_is_not_shown():
     page = feedback.page(made_result(), PROBLEM, _marked((None, None, None, None), ""))
     shown = Reading(page).text
-    assert "4 await a mark" in shown
+    assert "Not marked yet: 4 of 4 points" in shown
     assert all(criterion.text not in shown for criterion in CRITERIA)
 
 
