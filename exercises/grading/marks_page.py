@@ -1,18 +1,22 @@
 """The page on which written answers are read and marked: everything beside each other, saved as the CSV file.
 
-The only script is ours, and the page's policy allows no other.  It works from disk, without a server: it writes
-the file where the browser can, and hands it over as a download where it cannot.
+The only scripts are ours and, where npm has installed it, MathJax; the page's policy allows no other.  The page
+works from disk, without a server: it writes the file where the browser can, and hands it over as a download where
+it cannot.  Formulas are set answer by answer, each with a fresh TeX, so that nobody's macros reach another answer.
 """
 
 from __future__ import annotations
 
 import html
 import os
+import re
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exercises import release
 from exercises.grading import pages
 from exercises.grading.problem import Problem
 
@@ -25,6 +29,8 @@ STYLE = """
 header { position: sticky; top: 0; z-index: 1; padding: .5rem 0; background: var(--page);
   border-bottom: 1px solid var(--line); }
 header label { margin-right: 1rem; }
+.tex { max-height: 45rem; overflow: auto; contain: content; }
+mjx-container { white-space: normal; }
 article { border-top: 1px solid var(--line); padding-top: .5rem; }
 .mark { display: flex; flex-wrap: wrap; gap: .3rem .8rem; align-items: baseline; margin: .4rem 0; }
 .mark .criterion { flex: 1 1 20rem; }
@@ -34,6 +40,42 @@ input[type=number] { width: 5rem; }
 .mark textarea { flex: 1 1 16rem; }
 input:invalid { outline: 2px solid var(--bad); }
 [hidden] { display: none !important; }
+"""
+
+MATHJAX = release.ROOT.parent / "node_modules" / "mathjax" / "es5" / "tex-svg.js"
+FORMULAS = """
+const plain = math => math.root.walkTree(node => {  // a token may have them
+  for (const name of ["href", "style", "class", "id"]) delete node.attributes?.getAllAttributes()[name];
+});
+window.MathJax = {
+  tex: {
+    inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]],
+    processEscapes: true,
+    packages: {"[-]": ["require", "autoload"]},
+  },
+  svg: {fontCache: "local"},
+  options: {
+    enableMenu: false,
+    renderActions: {plain: [30, document => { for (const math of document.math) plain(math); }, plain]},
+  },
+  startup: {
+    typeset: false,
+    ready() {
+      MathJax.startup.defaultReady();
+      let before = Promise.resolve();
+      const seen = new IntersectionObserver(entries => {
+        for (const entry of entries.filter(entry => entry.isIntersecting)) {
+          seen.unobserve(entry.target);
+          before = before.then(() => {
+            MathJax.startup.getComponents();
+            return MathJax.typesetPromise([entry.target]);
+          }).catch(console.warn);
+        }
+      });
+      document.querySelectorAll(".tex").forEach(element => seen.observe(element));
+    },
+  },
+};
 """
 
 SCRIPT = """
@@ -137,7 +179,7 @@ class Page:
         lines = [
             f'<article data-task="{_exact(task)}"{flag}>',
             f"<h2>{pages.line(student)}: {pages.line(self.problem.tasks[task].title)}</h2>",
-            f'<div class="text answer">{pages.text(answer, LONGEST) or "(nothing)"}</div>',
+            f'<div class="text tex" tabindex="0">{pages.text(answer, LONGEST) or "(nothing)"}</div>',
         ]
         if changed:
             lines.append('<p class="bad">The answer has changed since it was marked.</p>')
@@ -153,7 +195,7 @@ class Page:
                 self._write(f'<article data-task="{_exact(mark.task)}"><h3>{pages.line(mark.student)}</h3>\n')
                 self._write(f"{_mark(mark, mark.submission)}\n</article>\n")
             self._write("</section>\n")
-        self._write(pages.bottom(SCRIPT))
+        self._write(pages.bottom(_scripts()))
         self.part.close()
         os.chmod(self.part.name, 0o644)
         os.replace(self.part.name, self.path)
@@ -182,13 +224,13 @@ class Page:
         )
         models = "\n".join(
             f"<details><summary>Model answer and rubric: {pages.line(task.title)}</summary>\n"
-            f'<div class="text">{pages.text(_model_answer(self.problem, task.id), LONGEST)}</div></details>'
+            f'<div class="text tex" tabindex="0">{pages.text(_model_answer(self.problem, task.id), LONGEST)}</div></details>'
             for task in tasks
         )
         title = f"Marks: {self.problem.title}"
         file = self.path.with_suffix(".csv").name
         return (
-            pages.top(title, style=STYLE, script=SCRIPT).replace(
+            pages.top(title, style=STYLE, scripts=_scripts()).replace(
                 "<main>", f'<main data-file="{_exact(file)}">'
             )
             + f"""<header>
@@ -202,6 +244,16 @@ class Page:
 {models}
 """
         )
+
+
+@cache
+def _scripts() -> tuple[str, ...]:
+    """Ours, and MathJax if it is there."""
+    if not MATHJAX.is_file():
+        return (SCRIPT,)
+    # inside a page "<!--" and "</script" mean something else than in a file; in a literal "\\" changes nothing
+    mathjax = re.sub(r"<(!--|/script)", r"<\\\1", MATHJAX.read_text("utf-8"))
+    return SCRIPT, FORMULAS, mathjax
 
 
 def _mark(mark: Mark, present: str) -> str:

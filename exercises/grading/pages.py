@@ -104,12 +104,10 @@ def table(
     )
 
 
-def top(title: str, *, style: str = "", script: str = "") -> str:
-    """Everything before the page's content; ``title`` is plain text, ``script`` our own code that may run."""
-    policy = POLICY
-    if script:
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy += f"; script-src 'sha256-{digest}'"
+def top(title: str, *, style: str = "", scripts: Iterable[str] = ()) -> str:
+    """Everything before the page's content; ``title`` is plain text, ``scripts`` are our own and may run."""
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    policy = "; script-src ".join([POLICY, *filter(None, [" ".join(f"'sha256-{one}'" for one in hashes)])])
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -125,9 +123,9 @@ def top(title: str, *, style: str = "", script: str = "") -> str:
 """
 
 
-def bottom(script: str = "") -> str:
-    """Everything after the content."""
-    return f"</main>\n{f'<script>{script}</script>' if script else ''}</body>\n</html>\n"
+def bottom(scripts: Iterable[str] = ()) -> str:
+    """Everything after the content; the scripts are those that ``top`` was told of."""
+    return f"</main>\n{''.join(f'<script>{script}</script>' for script in scripts)}</body>\n</html>\n"
 
 
 def document(title: str, body: str, *, style: str = "") -> str:

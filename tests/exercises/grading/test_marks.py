@@ -351,17 +351,16 @@ def test_reading_page_shows_answers_as_text_and_runs_only_its_own_script(tmp_pat
     read = Reading(page)
     keys = [(tag, sorted(attributes)) for tag, attributes in read.elements]
     assert keys == [(tag, sorted(attributes)) for tag, attributes in Reading(plain).elements]
-    assert page.count("<script>") == 1 and not read.crossed
+    assert page.count("<script") == plain.count("<script") and not read.crossed
     assert "onerror" not in {key for _, attributes in read.elements for key in attributes}
 
 
-def test_policy_of_the_reading_page_allows_one_script_by_its_hash(course):
+def test_policy_of_the_reading_page_allows_scripts_by_their_hashes_alone(course):
     page = course.page.read_text("utf-8")
     policy = next(
         a["content"] for _, a in Reading(page).elements if "content" in a and "default-src" in a["content"]
     )
-    assert re.fullmatch(r"default-src 'none'; .*; script-src 'sha256-[\w+/]+='", policy)
-    assert "unsafe-inline'; script" not in policy.replace("style-src 'unsafe-inline'; base", "")
+    assert re.fullmatch(r"default-src 'none'; .*; script-src( 'sha256-[\w+/]+=')+", policy)
 
 
 def test_problems_without_a_rubric_have_no_file(tmp_path):

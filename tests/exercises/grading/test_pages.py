@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exercises.grading import feedback, marks, summary
+from exercises.grading import feedback, marks, marks_page, summary
 from exercises.grading.names import shown
 from tests.book.conftest import axe, browser, open_page  # noqa: F401  (fixtures)
 from tests.exercises.grading.made import (
@@ -174,3 +174,55 @@ def test_only_what_is_not_marked_can_be_shown(tmp_path, open_page):  # noqa: F81
     assert page.locator("article:visible").count() == 3
     page.get_by_label("only what is not marked").check()
     assert page.locator("article:visible").count() == 2
+
+
+def _formulas(tmp_path, open_page, **answers):  # noqa: F811
+    """The page with every answer's formulas set."""
+    if not marks_page.MATHJAX.is_file():
+        pytest.skip("npm has not installed MathJax")
+    marks.merge(tmp_path, [made_result(name, answer=text) for name, text in answers.items()], PROBLEMS)
+    seen = open_page((tmp_path / "marks" / f"{PROBLEM.slug}.html").as_uri())
+    for answer in seen.page.locator("article .tex").all():
+        answer.scroll_into_view_if_needed()
+        answer.locator("mjx-container").first.wait_for(timeout=60_000)
+    return seen
+
+
+def test_formulas_are_set(tmp_path, open_page):  # noqa: F811
+    seen = _formulas(
+        tmp_path, open_page, student01=r"The gap is $\frac12\|H\|$, and $$\sum_j a_j^2 = 1.$$ It costs \$5."
+    )
+    assert seen.page.locator("mjx-container").count() == 2
+    assert "It costs $5." in seen.page.locator(".tex").last.inner_text()
+    assert seen.faults == []
+
+
+def test_macros_of_one_answer_do_not_reach_another(tmp_path, open_page):  # noqa: F811
+    redefined = r"$\renewcommand{\frac}[2]{WRONG}\def\sum{WRONG}\newcommand{\mine}{x} \mine$"
+    seen = _formulas(tmp_path, open_page, student01=redefined, student02=r"$\frac{1}{2}\sum_j \mine$")
+    second = seen.page.locator("article .tex").nth(1).locator("mjx-assistive-mml").first.inner_html()
+    assert "mfrac" in second and "∑" in second and "WRONG" not in second and "<mi>x</mi>" not in second
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\href{javascript:alert(1)}{x}",
+        r"\require{html}\href{javascript:alert(1)}{x}\style{position:fixed;inset:0}{x}",
+        r"\def\x{\x\x}\x",
+        r"\rule{99999px}{99999px} \hspace{-9999px} x",
+        r"\unicode{x3c}script\unicode{x3e}",
+        r"\text{</div><script>document.title = 'broken'</script>}",
+        r"\mmlToken{mi}[href='javascript:alert(1)' style='position:fixed']{x}",
+        "{" * 5000,
+    ],
+)
+def test_hostile_formulas_stay_in_their_box_and_do_nothing(tmp_path, open_page, tex):  # noqa: F811
+    seen = _formulas(tmp_path, open_page, student01=f"$x$ ${tex}$", student02="$y$")
+    page = seen.page
+    assert page.title() == f"Marks: {PROBLEM.title}"
+    assert page.locator("main script, .tex a, .tex [style*=fixed]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    boxes = [box.bounding_box() for box in page.locator("article .tex").all()]
+    assert all(box["height"] <= 45 * 16 + 1 for box in boxes)
+    assert [fault for fault in seen.faults if "external" in fault or "exception" in fault] == []
