@@ -68,7 +68,7 @@ def checks(rng):
             1,
             "Above half the largest rate the outputs oscillate.",
         ),
-        (data(7, 3, 3), int(rng.integers(500, 1500)), 0.5, 1, SINGULAR),
+        (data(7, 3, 3), int(rng.integers(100, 300)), 0.5, 1, SINGULAR),
         (data(4, 5, 4), 1, 0.4, 2, once),
     ]:
         call = (*arguments, steps, rate(arguments, share))
