@@ -13,21 +13,17 @@ import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from exercises.grading import mounts, seccomp
 from exercises.grading.limits import Limits, descendants
+from exercises.grading.mounts import SandboxError
 
 # Users of sandboxes, one each: the kernel counts processes by user, so that in a shared one the fork bomb of a
 # learner would leave no process for another.  System accounts end below, "nobody" is above.
 _FIRST_USER, _USERS = 65000, 500
 _KILL_SECONDS = 30
 _INSIDE = ("-s", "-P", "-B", "-m", "exercises.grading.inside")
-
-
-class SandboxError(RuntimeError):
-    """The sandbox itself failed; this says nothing about the submission."""
 
 
 @dataclass
@@ -84,15 +80,14 @@ class StartedSandbox(Started):
         self.process.wait()
 
 
-def start(packages: tuple[str, ...], extra: tuple[Path, ...], limits: Limits, slot: int) -> Started:
+def start(packages: tuple[str, ...], limits: Limits, slot: int) -> Started:
     """A sandbox in which the program waits for its first command.
 
     Under root bwrap mounts as root and ``setpriv`` becomes a user that owns nothing; for anyone else bwrap makes
     a user namespace.
 
     Raises:
-        SandboxError: bwrap does not start; its own words follow.
-        MissingPackage: a package that is not installed.
+        SandboxError: bwrap does not start, and its own words; or a package is not installed.
     """
     with ExitStack() as keep, ExitStack() as given:
         user, become, rights = _user(slot, keep)
@@ -107,7 +102,7 @@ def start(packages: tuple[str, ...], extra: tuple[Path, ...], limits: Limits, sl
             *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
             *("--hostname", "sandbox", "--new-session", "--die-with-parent", "--clearenv"),
             *(w for name, value in mounts.environment(packages).items() for w in ("--setenv", name, value)),
-            *mounts.options(packages, extra, files, limits.disk),
+            *mounts.options(packages, files, limits.disk),
             *("--seccomp", str(filter_), "--info-fd", str(told.fileno())),
         ]
         # Given as a file they do not show up in the list of processes, the sandbox's own list included.

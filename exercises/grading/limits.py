@@ -52,7 +52,7 @@ class Limits:
         They hold from one moment to the next where the watchdog looks only now and then: they are wider than
         what it allows, so that in the ordinary case it is the watchdog that stops a notebook, and says why.
         """
-        processes = {"RLIMIT_NPROC": 4 * self.processes} if own_user else {}  # threads count too
+        processes = {"RLIMIT_NPROC": 2 * self.processes} if own_user else {}  # threads count too
         return {
             **processes,
             "RLIMIT_CPU": math.ceil(self.cpu_seconds) + 1,

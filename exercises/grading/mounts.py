@@ -12,6 +12,8 @@ import re
 import subprocess
 import sys
 import sysconfig
+import urllib.parse
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,32 +27,30 @@ _PROGRAM = tuple(
     _COURSE / "exercises" / name
     for name in ("__init__.py", "kit.py", "grading/__init__.py", "grading/wire.py", "grading/inside.py")
 )
+# The kit's own place for it comes first: in the library's, an empty library could be imported.
+_DATA = {_COURSE / "exercises/data/mnist_10k.npz": _COURSE / "ntklab/data/mnist_10k.npz"}
 # IPython works without them, and starts faster; they complete and colour what a person types.
 _LEFT_OUT = {"jedi", "parso", "prompt-toolkit"}
 _MODULE_FOLDERS = ("site-packages", "dist-packages")
 _MATPLOTLIB_CACHE = f"{HOME}/.matplotlib"
 
 
-class MissingPackage(LookupError):
-    """A problem lists a package that is not installed here."""
+class SandboxError(RuntimeError):
+    """The sandbox itself failed; this says nothing about the submission."""
 
 
-def options(
-    packages: tuple[str, ...], extra: tuple[Path, ...], files: dict[str, int], disk: int
-) -> list[str]:
+def options(packages: tuple[str, ...], files: dict[str, int], disk: int) -> list[str]:
     """Options for bwrap: the whole file system of a sandbox.
 
     packages: names of installed distributions; what they require comes along.
-    extra: further files or folders that the learner may read, such as data.
     files: open descriptors whose content becomes a file of that name.
     disk: bytes that each place to write may hold.
 
     Raises:
-        MissingPackage: a name in ``packages`` that is not installed.
+        SandboxError: a name in ``packages`` that is not installed.
     """
     _compile_shell()
-    places = [*visible(packages), *(Path(path).resolve() for path in extra)]
-    hidden = _hidden_folders()
+    places, hidden = visible(packages), _hidden_folders()
     lines = [
         *_system(),
         *(word for name, file in files.items() for word in ("--perms", "0644", "--file", file, name)),
@@ -59,7 +59,7 @@ def options(
         *_interpreter(),
         *(word for folder in hidden for word in ("--perms", "0755", "--tmpfs", folder)),
         *_parents(places),
-        *(word for place in places for word in ("--ro-bind", place, place)),
+        *(word for place, source in places.items() for word in ("--ro-bind", source, place)),
         *_fonts(packages),
         *("--proc", "/proc"),
         *(word for folder in (*hidden, "/") for word in ("--remount-ro", folder)),
@@ -108,14 +108,14 @@ def search_path(packages: tuple[str, ...]) -> list[Path]:
     return list(dict.fromkeys([_COURSE, *(entry.parent for entry in _closure((SHELL, *packages)))]))
 
 
-def visible(packages: tuple[str, ...]) -> list[Path]:
-    """Files and folders of the packages, of what they require, and of the program that runs the cells."""
-    compiled = [
-        path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
-        for path in (*_PROGRAM, *_closure((SHELL, *packages)))
-        if path.suffix == ".py"
-    ]
-    return [*_PROGRAM, *_closure((SHELL, *packages)), *(path for path in compiled if path.exists())]
+def visible(packages: tuple[str, ...]) -> dict[Path, Path]:
+    """Files and folders of the packages, of what they require and of the course: where they appear, where they are."""
+    places = {path: path for path in (*_PROGRAM, *_closure((SHELL, *packages)))}
+    for path in list(places):
+        compiled = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+        if path.suffix == ".py" and compiled.exists():
+            places[compiled] = compiled
+    return places | {place: source for place, source in _DATA.items() if source.exists()}
 
 
 @cache
@@ -132,7 +132,7 @@ def _closure(names: tuple[str, ...]) -> tuple[Path, ...]:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             if name in names:
-                raise MissingPackage(f"packages: {name!r} is not installed here") from None
+                raise SandboxError(f"packages: {name!r} is not installed here") from None
             continue  # required on other systems only
         entries |= dict.fromkeys(_top_level(distribution))
         waiting += _requirements(distribution, extras)
@@ -152,17 +152,21 @@ def _requirements(distribution: metadata.Distribution, extras: frozenset[str]):
             yield name, frozenset(re.findall(r"[\w.-]+", inner or ""))
 
 
-def _top_level(distribution: metadata.Distribution):
+def _top_level(distribution: metadata.Distribution) -> Iterator[Path]:
+    """What a distribution has put into its folder of modules, or the modules of a working copy."""
     folder = Path(distribution.locate_file("")).resolve()
     project = json.loads(distribution.read_text("direct_url.json") or "{}")
     if project.get("dir_info", {}).get("editable"):
-        root = Path(project["url"].removeprefix("file://"))
-        for module in (distribution.read_text("top_level.txt") or "").split():
-            yield from (path for path in (root / module, root / f"{module}.py") if path.exists())
+        folder = Path(urllib.parse.unquote(urllib.parse.urlparse(project["url"]).path))
+    elif distribution.read_text("RECORD") is not None:
+        names = {file.parts[0] for file in distribution.files or []} - {"..", "/", "__pycache__"}
+        yield from (
+            folder / name for name in sorted(names) if (folder / name).exists() and name[-4:] != ".pth"
+        )
         return
-    for name in sorted({file.parts[0] for file in distribution.files or []} - {"..", "/", "__pycache__"}):
-        if not name.endswith(".pth") and (folder / name).exists():
-            yield folder / name
+    modules = (distribution.read_text("top_level.txt") or distribution.name.replace("-", "_")).split()
+    for path in (root / name for root in (folder, folder / "src") for name in modules):
+        yield from (place for place in (path, path.with_suffix(".py")) if place.exists())
 
 
 def _system():

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exercises.grading import launch, reports, seccomp
-from exercises.grading.launch import SandboxError
 from exercises.grading.limits import Limits
+from exercises.grading.mounts import SandboxError
 from exercises.grading.reports import CellReport
 from exercises.grading.talk import Stopped, Talk
 
@@ -53,7 +53,6 @@ def run(
     limits: Limits | None = None,
     slot: int = 0,
     sandboxed: bool = True,
-    extra: Sequence[Path] = (),
 ) -> Run:
     """Run the cells of a notebook, then the calls, in a fresh process of their own.
 
@@ -62,15 +61,13 @@ def run(
     packages: distributions that can be imported, with what they require.
     slot: different for sandboxes at the same time.
     sandboxed: False runs the learner's code with all rights of the caller: for one's own notebooks only.
-    extra: further files that can be read.
 
     Raises:
-        SandboxError: the sandbox failed before the first cell ran.
-        MissingPackage: a package that is not installed.
+        SandboxError: the sandbox failed before the first cell ran, or a package is not installed.
     """
     limits, packages, result = limits or Limits(), tuple(packages), Run()
     if sandboxed:
-        started = launch.start(packages, tuple(extra), limits, slot)
+        started = launch.start(packages, limits, slot)
     else:
         started = launch.start_plain(packages)
     try:

@@ -151,7 +151,7 @@ def test_the_listed_packages_work_and_matplotlib_finds_its_fonts_made():
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(LookupError, match="no-such-package"):
+    with pytest.raises(sandbox.SandboxError, match="no-such-package"):
         sandbox.run([], packages=("no-such-package",))
 
 
