@@ -237,40 +237,48 @@ def _verdict(check: Check, expected: np.ndarray | list, answer: dict) -> str:
 
 
 def _sentence(tasks: tuple[TaskResult, ...], outcome: Run, plan: notebook.Plan, problem: Problem) -> str:
-    """Why the points are what they are, most helpful first."""
-    wrong = [task for task in tasks if task.kind == "code" and set(task.verdicts) != {"right"}]
-    if not wrong:
-        return "all checks passed"
-    parts = []
-    for task in wrong:
-        name, kinds = problem.tasks[task.id].function, Counter(task.verdicts)
-        if kinds.keys() == {"undefined"}:
-            parts.append(_undefined(name, outcome, plan, problem))
-        elif kinds.keys() == {"NotImplementedError"}:
-            parts.append(f"`{name}` was not attempted")
-        elif kinds.keys() == {"missing"}:
-            parts.append(f"`{name}` was not reached")
-        else:
-            found = ", ".join(sorted(kinds.keys() - {"right"}))
-            parts.append(f"`{name}`: {kinds['right']} of {len(task.verdicts)} checks right ({found})")
-    return "; ".join(dict.fromkeys(parts))
+    """Why the points are what they are; functions with the same fate stand together."""
+    fates: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.kind == "code" and set(task.verdicts) != {"right"}:
+            name = problem.tasks[task.id].function
+            fates.setdefault(_fate(name, Counter(task.verdicts), outcome, plan, problem), []).append(
+                f"`{name}`"
+            )
+    parts = [fate.format(", ".join(names)) for fate, names in fates.items()]
+    return "; ".join(parts) or "all checks passed"
+
+
+def _fate(name: str, verdicts: Counter, outcome: Run, plan: notebook.Plan, problem: Problem) -> str:
+    """What became of a function, with {} for its name."""
+    kinds = verdicts.keys()
+    if kinds == {"undefined"}:
+        return _undefined(name, outcome, plan, problem)
+    if kinds == {"NotImplementedError"}:
+        return "not attempted: {}"
+    if kinds == {"missing"}:
+        return "not reached: {}"
+    found = ", ".join(sorted(kinds - {"right"}))
+    return f"{{}}: {verdicts['right']} of {verdicts.total()} checks right ({found})"
 
 
 def _undefined(name: str, outcome: Run, plan: notebook.Plan, problem: Problem) -> str:
     """Why a function is missing: its cell raised, it has another name, or some other cell raised."""
     errors = _errors(outcome)
-    guilty = [cell for cell in errors if name in notebook.defined_names([plan.cells[cell.index]])]
-    if guilty or errors:
-        cell = (guilty or errors)[0]
-        text = " ".join(pages.clean(cell.message or "", _SHORT).split())
-        raised = f"cell {plan.places[cell.index] + 1} raised {_class_name(cell)}{': ' * bool(text)}{text}"
-        if guilty:
-            return f"{raised}, so `{name}` was not defined"
+    for cell in errors:
+        if name in notebook.defined_names([plan.cells[cell.index]]):
+            return f"{_raised(cell, plan)}, so {{}} was not defined"
     others = {task.function for task in problem.tasks.values()}
     names = [
         found for found in notebook.defined_names(plan.cells[len(problem.setup) :]) if found not in others
     ]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     if close:
-        return f"`{name}` is not defined (did you rename it? found `{pages.clean(close[0], 60)}`)"
-    return f"`{name}` is not defined" + (f" ({raised})" if errors else "")
+        return f"{{}} is not defined (did you rename it? found `{pages.clean(close[0], 60)}`)"
+    return f"not defined: {{}} ({_raised(errors[0], plan)})" if errors else "not defined: {}"
+
+
+def _raised(cell: CellReport, plan: notebook.Plan) -> str:
+    """An error in a few words, as a template without fields."""
+    text = " ".join(pages.clean(cell.message or "", _SHORT).split()).replace("{", "{{").replace("}", "}}")
+    return f"cell {plan.places[cell.index] + 1} raised {_class_name(cell)}{': ' * bool(text)}{text}"
