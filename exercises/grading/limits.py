@@ -27,7 +27,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class Limits:
     """Limits of one notebook, its cells and calls together, counted from the first cell on.
 
-    cpu_seconds: of all its processes; wall_seconds: a backstop, ``None`` for three times that and 30 s.
+    cpu_seconds: of all its processes.
+    wall_seconds: a backstop for what waits, ``None`` for three times the CPU time and 30 s; waiting for a
+        processor of a busy machine does not count.
     memory: bytes in all processes; processes: at a time; disk: bytes in ``/tmp``, and again in ``/dev/shm``.
     output: bytes of reports and answers.
     """
@@ -61,7 +63,6 @@ class Limits:
             "RLIMIT_NOFILE": _FILES,
             "RLIMIT_CORE": 0,
             "RLIMIT_MEMLOCK": 0,
-            "RLIMIT_RTPRIO": 0,
         }
 
 
@@ -77,15 +78,16 @@ class Watchdog:
     sandboxed: bool = True
     cpu_seconds: float = 0.0
     peak_memory: int = 0
-    _cpu_before: float = 0.0
+    _starved: float = 0.0
+    _before: tuple[float, float] = (0.0, 0.0)  # CPU time and starved time at the start
     _own: dict[tuple[int, int], float] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
         """Count CPU and wall time from now on."""
         self.look()
-        self._cpu_before = self._cpu_before + self.cpu_seconds
-        self.cpu_seconds = 0.0
+        self._before = (self.cpu_seconds, self._starved)
+        self.cpu_seconds, self._starved = 0.0, 0.0
         self._started = time.monotonic()
 
     @property
@@ -96,6 +98,8 @@ class Watchdog:
     def look(self) -> str | None:
         """Measure once; the limit that is broken, or None."""
         processes = [self.root, *descendants(self.root)]
+        program = processes[1] if self.sandboxed and len(processes) > 1 else self.root
+        self._starved = max(self._starved, _starved(program) - self._before[1])
         self._measure_cpu(processes)
         memory = sum(map(_resident, processes))
         if memory > self.limits.memory:  # pages that forked processes share count once
@@ -109,7 +113,7 @@ class Watchdog:
             return "memory"
         if len(processes) > self.limits.processes:
             return "processes"
-        return "wall time" if self.wall_seconds > self.limits.wall else None
+        return "wall time" if self.wall_seconds - self._starved > self.limits.wall else None
 
     def _measure_cpu(self, processes: list[int]) -> None:
         """Two counts, each of which misses something, and the larger of them.
@@ -126,7 +130,7 @@ class Watchdog:
                 self._own[process, started] = own
                 waited_for += own + children
         total = max(waited_for, sum(self._own.values()))
-        self.cpu_seconds = max(self.cpu_seconds, total - self._cpu_before)
+        self.cpu_seconds = max(self.cpu_seconds, total - self._before[0])
 
 
 def descendants(root: int) -> Iterator[int]:
@@ -155,6 +159,14 @@ def _cpu(process: int) -> tuple[int, float, float] | None:
         return None
     user, system, children_user, children_system = map(int, fields[11:15])
     return int(fields[19]), (user + system) / _TICK, (children_user + children_system) / _TICK
+
+
+def _starved(process: int) -> float:
+    """Seconds that a process could have run in and was not given a processor."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_bytes().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _resident(process: int) -> int:

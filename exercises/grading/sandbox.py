@@ -117,7 +117,7 @@ def available() -> str | None:
 
 
 def _remedy(complaint: str) -> str:
-    if "amespace" in complaint or "uid map" in complaint or "RTM_NEWADDR" in complaint:
+    if any(word in complaint for word in ("amespace", "uid map", "RTM_NEWADDR", "slave", "mount proc")):
         return (
             "\nUser namespaces are not allowed here. On Ubuntu 23.10 and later give bwrap an AppArmor profile that "
             "allows `userns`, or set kernel.apparmor_restrict_unprivileged_userns=0; in a container, allow them; "

@@ -15,7 +15,7 @@ from exercises.grading.launch import Started, StartedSandbox
 from exercises.grading.limits import Limits, Watchdog
 from exercises.grading.mounts import SandboxError
 
-_START_SECONDS = 120  # a loaded machine imports torch slowly
+_START_SECONDS = 300  # a loaded machine imports torch slowly
 _PERIOD = 0.03  # seconds between two looks of the watchdog
 
 

@@ -113,6 +113,18 @@ def test_wall_time_is_a_backstop_of_three_times_the_cpu_time_and_half_a_minute()
     assert Limits(cpu_seconds=10, wall_seconds=5).wall == 5
 
 
+def test_waiting_for_a_processor_is_not_held_against_a_process_and_sleeping_is(started):
+    pinned = f"os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n"
+    crowd = [started(pinned + "print(flush=True)\nwork(60)") for _ in range(5)]
+    asleep = started("")
+    limits = Limits(wall_seconds=1.2)
+    watchdogs = [Watchdog(process.pid, limits, sandboxed=False) for process in (crowd[0], asleep)]
+    for watchdog in watchdogs:
+        watchdog.start()
+    time.sleep(2)
+    assert [watchdog.look() for watchdog in watchdogs] == [None, "wall time"]
+
+
 def test_a_process_that_is_gone_uses_nothing():
     process = subprocess.Popen(["true"])
     process.wait()
