@@ -170,7 +170,7 @@ def f(x): return x
 
 @pytest.mark.parametrize("line", PATCHED.strip().splitlines()[2:-1])
 def test_a_learner_who_patches_the_program_inside_ends_only_that(line):
-    limits = Limits(cpu_seconds=5, wall_seconds=5, memory=GIB, output=MIB)
+    limits = Limits(cpu_seconds=5, wall_seconds=3, memory=GIB, output=MIB)
     cells = [PATCHED.strip().splitlines()[0], line, "x = 1", "def f(x): return x"]
     result = sandbox.run(cells, packages=("numpy",), limits=limits)
     assert result.stopped in (None, "died", "malformed", "wall time", "output")
@@ -178,7 +178,7 @@ def test_a_learner_who_patches_the_program_inside_ends_only_that(line):
 
 
 def test_everything_patched_at_once_gives_no_answer_that_was_not_asked_for():
-    result = run(PATCHED, ("f", 3.0), ("f", 4.0), limits=Limits(cpu_seconds=5, wall_seconds=10, memory=GIB))
+    result = run(PATCHED, ("f", 3.0), ("f", 4.0), limits=Limits(cpu_seconds=5, wall_seconds=3, memory=GIB))
     assert len(result.answers) == 2
     assert result.stopped or all(math.isfinite(float(value)) for value in values(result))
 
