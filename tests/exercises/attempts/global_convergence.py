@@ -316,7 +316,7 @@ def width_by_solving(net, x, y):
 def width_in_float32(net, x, y):
     jacobian = torch.tensor(by_blocks(net, x)).float()
     smallest = torch.linalg.svdvals(jacobian)[-1] ** 2
-    residual = (net(x) - y).float().norm()
+    residual = (net(x) - y).detach().float().norm()
     return 16 * len(net.hidden_weight) * (_lipschitz(net, x) * residual / smallest) ** 2
 
 
