@@ -97,7 +97,8 @@ RUBRIC = {
     ),
     "pessimism": (
         Criterion("1: a factor for each step, from the measured numbers", 1),
-        Criterion("2: odd in a_j, random signs; 1/lambda against 1/lambda^2", 1),
+        Criterion("2: the first-order change is odd in a_j, so random signs: 1/m, not m^(-1/2)", 1),
+        Criterion("3: Weyl's inequality is for the worst sign and direction; here lambda grows", 1),
     ),
     "steps": (
         Criterion("the ball: least singular value and h |J|^2 <= 1", 1),
