@@ -16,7 +16,7 @@ from tests.exercises.grading.test_sandbox import DENIED
 COURSE = Path(__file__).parents[3]
 OTHER_USER = 12345
 TESTS = (
-    "cells_share or threads_subprocesses or no_cell_gets or environment or full_at or nobody or "
+    "cells_share or threads_subprocesses or rights or no_cell_gets or environment or full_at or nobody or "
     "(memory and children) or (memory and sockets) or fork_bomb or left_behind or grader_is_killed or available"
 )
 

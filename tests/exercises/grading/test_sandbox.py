@@ -90,9 +90,10 @@ def test_ipython_syntax_works_and_commands_that_are_absent_fail_alone():
         "%load_ext no_such_extension",
         "assert x == 3 and 'proc' in files",
         "import asyncio\nawait asyncio.sleep(0)",
+        "from IPython.display import HTML, display\ndisplay(HTML('<b>x</b>'))\n%timeit -n1 -r1 x",
         "print('warned', file=__import__('sys').stderr)\nimport warnings; warnings.warn('harmless')",
     )
-    assert [report.error for report in result.cells if report.index != 5] == [None] * 8
+    assert [report.error for report in result.cells if report.index != 5] == [None] * 9
     assert result.cells[5].error == "ModuleNotFoundError"
 
 
@@ -227,6 +228,15 @@ def denied() -> dict[str, sandbox.CellReport]:
         del os.environ["SECRET_OF_THE_GRADER"]
     assert result.stopped is None
     return dict(zip(DENIED, result.cells, strict=True))
+
+
+def test_the_process_has_no_rights_and_can_get_none():
+    status = "status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+    sets = "assert {int(status[f'Cap{name}'], 16) for name in ('Inh', 'Prm', 'Eff', 'Bnd', 'Amb')} == {0}\n"
+    rest = "assert (int(status['NoNewPrivs']), int(status['Seccomp'])) == (1, 2)\n"
+    user = "import os\nassert os.getuid() == os.geteuid() == os.getgid() >= 65000 and os.getgroups() in ([], [65534])"
+    result = run(status + sets, status + rest, user)
+    assert [(report.error, report.message) for report in result.cells] == [(None, "")] * 3
 
 
 @pytest.mark.parametrize("attempt", DENIED)
