@@ -7,6 +7,7 @@ that looks like a copy of the course with eight submissions, and puts the output
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -30,12 +31,12 @@ SESSIONS = (
     "help",
     "grade",
     "again",
+    "archive",
     "seed",
     "interrupted",
     "marks",
     "broken_marks",
     "gradebook",
-    "archive",
     "refused",
 )
 HANDED_IN = 1_791_205_200  # 2026-10-05 13:00 UTC
@@ -235,15 +236,24 @@ def alike(transcript: str) -> str:
     return re.sub(r"^( *\d+%\|.*|.*: computing the expected values)\n", "", transcript, flags=re.MULTILINE)
 
 
-def main() -> int:
-    """Record all sessions; returns the exit status."""
+def record_all(folder: Path) -> dict[str, str]:
+    """All sessions, recorded one after the other in a new workplace."""
+    place = workplace(folder)
+    return {name: record((FOLDER / f"{name}.txt").read_text("utf-8"), place) for name in SESSIONS}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.exercises.transcripts", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--times", action="store_true", help="write sessions in which only times differ, too")
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        place = workplace(Path(folder))
-        for name in SESSIONS:
+        for name, new in record_all(Path(folder)).items():
             file = FOLDER / f"{name}.txt"
             old = file.read_text("utf-8")
-            new = record(old, place)
-            if alike(new) != alike(old):
+            if new != old if options.times else alike(new) != alike(old):
                 file.write_text(new, "utf-8")
                 print(f"recorded: {file.relative_to(ROOT)}")
     return 0
