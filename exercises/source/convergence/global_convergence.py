@@ -6,7 +6,7 @@ from exercises import kit
 from exercises.grading.problem import Check, Criterion
 
 PACKAGES = ("numpy", "torch", "matplotlib")
-CPU_SECONDS = 100
+CPU_SECONDS = 60
 
 
 def checks(rng):

@@ -8,7 +8,7 @@ from exercises import kit
 from exercises.grading.problem import Check, Criterion
 
 PACKAGES = ("numpy", "torch", "matplotlib")
-CPU_SECONDS = 90
+CPU_SECONDS = 60
 
 SINGULAR = (
     "Eigenvalues that are zero up to rounding: compare each with the largest, and leave those directions out."
