@@ -91,7 +91,7 @@ class Sheet:
     def titles(self, kind: str) -> list[str]:
         """Titles of the tasks of a kind, without "Task 1:"."""
         titles = (task.title for task in self.problem.tasks.values() if task.kind == kind)
-        return list(dict.fromkeys(re.sub(r"^Task \d+: *", "", title) for title in titles))
+        return list(dict.fromkeys(re.sub(r"^Task \d+[^:]*: *", "", title) for title in titles))
 
     def sections(self, pictures: Path, address: str) -> list[Section]:
         """The statement in its sections; attached pictures are written to ``pictures``, shown from ``address``."""
