@@ -27,7 +27,7 @@ FLAGS = {
 
 
 LEVELS = ("basic", "intermediate", "hard", "research")
-HAS_CODE = {problem: bool(solutions(read_source(problem))) for problem in SOURCES}
+WITH_CODE = [problem for problem in SOURCES if solutions(read_source(problem))]
 
 
 def _notebook(source: str, cell=new_code_cell, **flags) -> nbformat.NotebookNode:
@@ -169,16 +169,15 @@ def test_statement_says_what_a_learner_wants_to_know_first(problem):
     assert sum(cell.source.count("<details>") for cell in student.cells) >= 3
 
 
-@pytest.mark.parametrize("problem", [problem for problem in SOURCES if HAS_CODE[problem]])
-def test_target_figure_is_shown_beforehand_and_described(problem):
-    targets = [cell for cell in read_student(problem).cells if "attachments" in cell]
-    assert len(targets) == 1
-    assert re.search(r"!\[[^\]]{60,}\]\(attachment:target.png\)", targets[0].source), "needs a real alt text"
-
-
-@pytest.mark.parametrize("problem", [problem for problem in SOURCES if not HAS_CODE[problem]])
-def test_target_of_a_problem_on_paper_is_stated_beforehand(problem):
-    assert any(re.search(r"\*\*Target\.\*\* .{60,}", cell.source) for cell in read_student(problem).cells)
+@pytest.mark.parametrize("problem", SOURCES)
+def test_target_is_shown_beforehand(problem):
+    """A figure with a text that describes it; where there is no code, a sentence."""
+    cells = read_student(problem).cells
+    if solutions(read_source(problem)):
+        (target,) = (cell for cell in cells if "attachments" in cell)
+        assert re.search(r"!\[[^\]]{60,}\]\(attachment:target.png\)", target.source), "needs a real alt text"
+    else:
+        assert any(re.search(r"\*\*Target\.\*\* .{60,}", cell.source) for cell in cells)
 
 
 @pytest.mark.parametrize("problem", SOURCES)
@@ -270,7 +269,7 @@ def test_marks_in_a_cell_without_metadata_are_refused():
         release.learner_notebook(notebook)
 
 
-@pytest.mark.parametrize("problem", [problem for problem in SOURCES if HAS_CODE[problem]])
+@pytest.mark.parametrize("problem", WITH_CODE)
 def test_target_figure_of_the_statement_is_the_one_the_solution_draws(problem):
     notebook = read_source(problem)
     attachment = next(cell.attachments for cell in notebook.cells if "attachments" in cell)
