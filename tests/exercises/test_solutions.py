@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -37,7 +36,7 @@ def test_solutions_run_and_reproduce_their_stored_outputs(tmp_path, record_prope
     assert int(suite.get("skipped")) == 0
     spent = Counter()
     for case in suite.iter("testcase"):
-        spent[Path(case.get("file") or case.get("classname")).stem] += float(case.get("time"))
+        spent[case.get("classname").split(".")[-2]] += float(case.get("time"))  # of SET.PROBLEM.ipynb
     slowest = ", ".join(f"{name} {seconds:.0f}" for name, seconds in spent.most_common(3))
     record_property(
         "measured seconds for the solution notebooks", f"{float(suite.get('time')):.0f}; {slowest}"

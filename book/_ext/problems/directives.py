@@ -162,27 +162,21 @@ class ProblemTable(Problems):
         sheets = self.sheets()
         if unknown := sorted(known.keys() - {sheet.problem.slug for sheet in sheets}):
             raise ValueError(f"there are no problems {unknown}")
-        head = [
-            "Problem",
-            "Chapter",
-            "Difficulty",
-            "Time",
-            "Points by checks",
-            "Points by hand",
-            "Classical exercises",
-        ]
+        head = ["Problem", "Chapter", "Difficulty, time", "Points", "Classical exercises"]
         place = chapters(self.env)
         sheets.sort(key=lambda sheet: (place[sheet.problem.set], sheet.rank))
         rows = [head, *(self.row(sheet, known.get(sheet.problem.slug, "")) for sheet in sheets)]
         cells = (("* - " if not column else "  - ") + cell for row in rows for column, cell in enumerate(row))
-        table = "\n".join(["```{list-table}", ":header-rows: 1", "", *cells, "```"])
+        table = "\n".join(
+            ["```{list-table}", ":header-rows: 1", ":widths: 30 17 17 10 26", "", *cells, "```"]
+        )
         return self.parse(table, self.env.doc2path(self.env.docname))
 
     def row(self, sheet: Sheet, known: str) -> list[str]:
         """The cells of one problem."""
         chapter = f"{{doc}}`/book/foundations/{sheet.problem.set}`"
-        points = [f"{sheet.points(kind):g}" for kind in ("code", "answer")]
-        return [link(sheet), chapter, sheet.level, sheet.facts["Time"], *points, known]
+        points = " + ".join(f"{sheet.points(kind):g}" for kind in ("code", "answer"))
+        return [link(sheet), chapter, f"{sheet.level}, {sheet.facts['Time']}", points, known]
 
 
 def link(sheet: Sheet) -> str:
