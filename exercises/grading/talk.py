@@ -31,7 +31,7 @@ class Talk:
         self._started, self._limits = started, limits
         self._to_send, self._received = memoryview(b""), bytearray()
         self._searched, self._bytes = 0, 0
-        self._watching, self._next_look = False, 0.0
+        self._watching, self._next_look, self._broken = False, 0.0, None
         for pipe in (started.commands, started.reports):
             os.set_blocking(pipe, False)
 
@@ -78,6 +78,8 @@ class Talk:
             del self._received[: end + 1]
             self._searched = 0
             return line
+        if self._broken:
+            raise Stopped(self._broken)
         alive = self._started.alive()
         waiting = select.poll()
         waiting.register(self._started.reports, select.POLLIN)
@@ -85,9 +87,9 @@ class Talk:
             waiting.register(self._started.commands, select.POLLOUT)
         waiting.poll(_PERIOD * 1000)
         self._write()
+        self._look()  # before reading: what was said until then counts
         if not self._read() and not alive:
             raise Stopped(self._cause_of_death())
-        self._look()
         return None
 
     def _write(self) -> None:
@@ -117,10 +119,8 @@ class Talk:
         if not self._watching or time.monotonic() < self._next_look:
             return
         before = time.monotonic()
-        reason = self.watchdog.look()
+        self._broken = self.watchdog.look()
         self._next_look = time.monotonic() + max(_PERIOD, 4 * (time.monotonic() - before))
-        if reason:
-            raise Stopped(reason)
 
     def _cause_of_death(self) -> str:
         """The kernel enforces the limit on CPU time too, by one signal and a second later by another."""
@@ -128,4 +128,6 @@ class Talk:
             self._started.process.wait(1)
         ended_by = abs(self._started.process.returncode or 0) % 128  # bwrap adds 128, Popen turns the sign
         late = self.watchdog.cpu_seconds >= self._limits.cpu_seconds
+        if self._broken:
+            return self._broken
         return "cpu time" if ended_by == signal.SIGXCPU or (ended_by == signal.SIGKILL and late) else "died"
