@@ -22,12 +22,13 @@ from typing import NamedTuple
 import numpy as np
 
 LONGEST = 100_000  # characters of code that are looked at
+LONGEST_TEXT = 20_000  # characters of one written answer
 RUN = 12  # tokens in a run
 WINDOW = 5  # of so many runs in a row at least one leaves a mark
 MOST = (
     1500  # marks that are kept: the smallest, which are a fair sample of all (Broder 1997, bottom sketches)
 )
-SHORTEST = 80  # tokens; less than that coincides by chance
+SHORTEST = 80  # tokens, or words; less than that coincides by chance
 _BLOCK = 100  # rows of the table of pairs that are in memory at a time
 NEAR = 0.8  # share of common marks from which two submissions are shown together
 
@@ -84,6 +85,16 @@ def fingerprint(sources: Iterable[str], given: Iterable[str] = ()) -> list[int]:
             if _plain(statement) not in known:
                 tokens += [*statement, ("sign", "\n")]
         room -= len(source[:room])
+    return _sketch(tokens)
+
+
+def text_fingerprint(texts: Iterable[str]) -> list[int]:
+    """The same for written answers: their words, whatever stands between them."""
+    words = [("word", word) for text in texts for word in re.findall(r"\w+", text[:LONGEST_TEXT].lower())]
+    return _sketch(words)
+
+
+def _sketch(tokens: Sequence[tuple[str, str]]) -> list[int]:
     whole = _number(_renamed(tokens))
     runs = [_number(_renamed(tokens[i : i + RUN])) for i in range(len(tokens) - RUN + 1)]
     return Fingerprint(len(tokens), whole, tuple(sorted(_winnowed(runs))[:MOST])).pack()

@@ -1,4 +1,4 @@
-"""One page for the instructor: scores, how hard each task was, common errors, code that is alike, what is left to do."""
+"""One page for the instructor: scores, how hard each task was, common errors, work that is alike, what is left to do."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class _Tally:
     items: dict[str, _Item] = field(default_factory=dict)
     errors: Counter = field(default_factory=Counter)  # class -> students
     prints: list[tuple[str, list[int]]] = field(default_factory=list)
+    words: list[tuple[str, list[int]]] = field(default_factory=list)
     waiting: list[tuple[str, str]] = field(default_factory=list)
     others: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -67,6 +68,7 @@ class _Tally:
                 self._add_task(task, result, problem, marks)
             self.errors.update({cell.error for cell in result.cells if cell.error})
             self.prints.append((result.student, result.fingerprint))
+            self.words.append((result.student, similarity.text_fingerprint(result.answers.values())))
 
     def _add_task(self, task: TaskResult, result: Result, problem: Problem | None, marks: Marks) -> None:
         item = self.items.setdefault(task.id, _Item())
@@ -222,25 +224,37 @@ def _errors(tally: _Tally) -> str:
 
 
 def _alike(tally: _Tally, problem: Problem) -> str:
-    solved = [
-        cell.source
+    model = similarity.fingerprint(
+        _solutions(problem, "code"), [*problem.stubs.values(), *problem.locked.values()]
+    )
+    words = similarity.text_fingerprint(_solutions(problem, "markdown"))
+    rows = _groups("code", [*tally.prints, (MODEL, model)]) + _groups(
+        "answers", [*tally.words, (MODEL, words)]
+    )
+    listed = pages.table(("What", "Students", "In common"), rows, "Groups", [2]) if rows else "<p>None.</p>"
+    return (
+        '<h3>Work that is alike</h3>\n<p class="soft">Code is compared without comments, docstrings, white space and '
+        "the names of variables, written answers by their words; only what students wrote themselves, and only where "
+        f"that is at least {similarity.SHORTEST} tokens or words, because short solutions coincide by chance. "
+        f"<em>Nearly the same</em>: at least {100 * similarity.NEAR:.0f} % of the marks of a fingerprint in common "
+        f"with another member of the group. A reason to talk to people, not a proof.</p>\n{listed}"
+    )
+
+
+def _solutions(problem: Problem, kind: str) -> list[str]:
+    return [
+        cell.source.replace("### BEGIN SOLUTION", "").replace("### END SOLUTION", "")
         for cell in problem.notebook.cells
-        if cell.cell_type == "code" and cell.metadata.get("nbgrader", {}).get("solution")
+        if cell.cell_type == kind and cell.metadata.get("nbgrader", {}).get("solution")
     ]
-    model = (MODEL, similarity.fingerprint(solved, [*problem.stubs.values(), *problem.locked.values()]))
-    identical, near = similarity.groups([*tally.prints, model])
-    parts = [
-        "<h3>Code that is alike</h3>",
-        '<p class="soft">Compared without comments, docstrings, white space and the names of variables; only what '
-        f"students wrote themselves, and only where that is at least {similarity.SHORTEST} tokens, because short "
-        f"solutions coincide by chance. <em>Nearly the same</em>: at least {100 * similarity.NEAR:.0f} % of the marks "
-        "of a fingerprint in common with another member of the group. A reason to talk to people, not a proof.</p>",
+
+
+def _groups(what: str, prints: list[tuple[str, list[int]]]) -> list[tuple[str, str, str]]:
+    identical, near = similarity.groups(prints)
+    rows = [(f"{what}: the same", _members(group), "100 %") for group in identical]
+    return rows + [
+        (f"{what}: nearly the same", _members(group), f"{100 * group.least:.0f} % or more") for group in near
     ]
-    rows = [("the same", _members(group), "100 %") for group in identical]
-    rows += [("nearly the same", _members(group), f"{100 * group.least:.0f} % or more") for group in near]
-    if not rows:
-        return "\n".join([*parts, "<p>None.</p>"])
-    return "\n".join([*parts, pages.table(("Code", "Students", "In common"), rows, "Groups", [2])])
 
 
 def _members(group: similarity.Group) -> str:

@@ -146,6 +146,12 @@ def test_hostile_code_has_a_small_fingerprint_soon(name, record_property):
     assert numbers[0] <= 2 * similarity.LONGEST
 
 
+def test_answers_are_compared_by_their_words():
+    one, other = "The *bound* is $m^{-1/2}$.", "the bound IS: m -1 / 2"
+    assert similarity.text_fingerprint([one]) == similarity.text_fingerprint([other])
+    assert similarity.text_fingerprint([one]) != similarity.text_fingerprint(["The bound is m^-1."])
+
+
 @given(st.text(), st.text())
 def test_any_text_has_a_fingerprint_that_survives_packing(source, given_before):
     numbers = fingerprint([source], [given_before])

@@ -67,8 +67,22 @@ def test_errors_of_cells_are_counted_by_students(tmp_path):
 def test_copies_are_grouped_and_the_model_solution_is_told_apart(tmp_path):
     copied = [cell.replace("rows", "r").replace("jacobian", "J") for cell in solution_cells()]
     results = [made_result("a", code=solution_cells()), made_result("b", code=copied), made_result("c")]
-    rows = [row for row in _rows(_page(tmp_path, results)) if row.startswith("the same")]
-    assert rows == ["the same the model solution a b 100 %"]
+    rows = [row for row in _rows(_page(tmp_path, results)) if row.startswith("code")]
+    assert rows == ["code: the same the model solution a b 100 %"]
+
+
+def test_answers_that_were_copied_are_grouped(tmp_path):
+    answer = " ".join(f"word{i}" for i in range(200))
+    answers = {
+        "a": answer,
+        "b": f"**{answer.upper()}**",
+        "c": answer.replace("word100", "other"),
+        "d": "Short.",
+    }
+    results = [made_result(name, answer=text) for name, text in answers.items()]
+    rows = [row for row in _rows(_page(tmp_path, results)) if row.startswith("answers")]
+    assert rows[0] == "answers: the same a b 100 %"
+    assert rows[1].startswith("answers: nearly the same a b c ") and len(rows) == 2
 
 
 def test_nothing_alike_is_said_too(tmp_path):
