@@ -27,9 +27,8 @@ def checks(rng):
         return rng.standard_normal(n)
 
     order = "From the largest eigenvalue to the smallest, and the energies in the same order."
-    for n in (5, 9):
+    for n in (5, 9, 2):
         yield Check("mode-energies", (kernel(n), residual(n)), advice=order)
-    yield Check("mode-energies", (torch.tensor(kernel(6)), torch.tensor(residual(6))), advice=order)
 
     factor = "mean: c = 1/n, sum: c = 1, mse: c = 2/n."
     for loss, scale in (("mean", 1.0), ("sum", 0.2), ("mse", 0.5)):
