@@ -464,7 +464,7 @@ def change_of_the_worst_matrix(largest, lipschitz, radius):
 
 
 def width_by_bisection(net, x, y):
-    m, residual = len(net.hidden_weight), float((net(x) - y).norm())
+    m, residual = len(net.hidden_weight), (net(x) - y).norm().item()
     smallest = extremes_by_the_general_solver(jacobian_by_autograd(net, x))[0]
     lipschitz = lipschitz_by_the_matrix_of_the_proof(net, x)
 
