@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from exercises.grading import feedback, gradebook, marks, pages, sandbox, summary, tables
@@ -58,9 +59,14 @@ def run(options: Options) -> Counter:
     _check_sandbox(options, {student for student, _ in submissions.keys()})
     handed_in = {problem for _, problem in submissions.keys()}
     problems = {slug: problem for slug, problem in problems.items() if slug in handed_in}
-    with Store(options.out, options.seed) as store:
-        _Work(options, problems, store, submissions).finish()
-        return _report(store, submissions, problems, options)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the cores belong to the sandboxes
+    try:
+        with Store(options.out, options.seed) as store:
+            _Work(options, problems, store, submissions).finish()
+            return _report(store, submissions, problems, options)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _sets() -> dict[str, str]:
