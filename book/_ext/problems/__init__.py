@@ -37,5 +37,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", solutions.empty_output)
     app.connect("source-read", solutions.strip_source)
     app.connect("doctree-read", solutions.warn_of_leftovers)
+    app.connect("doctree-read", solutions.hide_criteria)
     app.connect("build-finished", solutions.strip_copies)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,12 +2,14 @@
 
 Solutions are cut out of the sources before anything is parsed, so they are in no page, notebook, index or
 copied source.  A solution is a ``{solution}`` (or what stands between ``{solution-start}`` and
-``{solution-end}``) together with the code cells that follow it directly.
+``{solution-end}``) together with the code cells that follow it directly.  Rubrics say what the answers are, so
+where the instructor's guide quotes a file with criteria, dots stand for them.
 """
 
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 from docutils import nodes
@@ -82,6 +84,29 @@ def warn_of_leftovers(app: Sphinx, doctree: nodes.document) -> None:
             LOGGER.warning(
                 "problems: a solution must not be inside another block", location=node, type="problems"
             )
+
+
+def hide_criteria(app: Sphinx, doctree: nodes.document) -> None:
+    """Put dots for the criteria of rubrics in quoted files."""
+    if app.config.course_solutions or not Path(app.srcdir, "exercises").is_dir():
+        return
+    for block in doctree.findall(nodes.literal_block):
+        text = block.astext()
+        for criterion in criteria():
+            text = text.replace(criterion, "...")
+        if text != block.astext():
+            block.rawsource = text
+            block.children = []
+            block += nodes.Text(text)
+
+
+@cache
+def criteria() -> tuple[str, ...]:
+    """The texts of all rubrics."""
+    from exercises.grading.problem import all_problems
+
+    rubrics = (rubric for problem in all_problems().values() for rubric in problem.rubric.values())
+    return tuple(criterion.text for rubric in rubrics for criterion in rubric)
 
 
 def strip_copies(app: Sphinx, exception: Exception | None) -> None:
