@@ -36,8 +36,8 @@ def checks(rng):
         network = (normal(6, sizes[0]) + 0.5, weights, normal(sizes[-1]))
         yield Check("layer-kernels", (*network, kit.ACTIVATIONS[name], norm), advice=whole, repeat=2)
 
-    for n in (3, 8):
-        root = normal(n, n + 2) + float(rng.uniform(0, 1))
+    for n, mean in ((3, 1.0), (8, 0.5), (5, 0.3)):
+        root = normal(n, n + 2) + mean
         yield Check("constant-mode", ((root @ root.T).numpy(),), advice="Divide by |1|^2 = n, once.")
 
     for d, width, steps in ((3, 6, 1), (5, 4, 4)):

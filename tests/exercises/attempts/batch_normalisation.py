@@ -213,7 +213,7 @@ def constant_by_torch(kernel):
 def constant_by_power_iteration(kernel):
     one = np.ones(len(kernel))
     v = one + 0.01 * np.arange(len(kernel))
-    for _ in range(3000):
+    for _ in range(20_000):
         v = kernel @ v / np.linalg.norm(kernel @ v)
     return [v @ kernel @ v, one @ kernel @ one / (one @ one), (v @ one) ** 2 / (one @ one)]
 
