@@ -211,10 +211,11 @@ def constant_by_torch(kernel):
 
 
 def constant_by_power_iteration(kernel):
-    one = np.ones(len(kernel))
-    v = one + 0.01 * np.arange(len(kernel))
-    for _ in range(20_000):
-        v = kernel @ v / np.linalg.norm(kernel @ v)
+    one, power = np.ones(len(kernel)), np.asarray(kernel)
+    for _ in range(20):  # kernel^(2^20)
+        power = power @ power / np.linalg.norm(power @ power)
+    v = power @ (one + 0.01 * np.arange(len(kernel)))
+    v = v / np.linalg.norm(v)
     return [v @ kernel @ v, one @ kernel @ one / (one @ one), (v @ one) ** 2 / (one @ one)]
 
 
