@@ -43,7 +43,7 @@ h1, h2, h3 { line-height: 1.25; }
 table { border-collapse: collapse; width: 100%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line);
-  min-width: 5.5rem; }
+  min-width: 7rem; }
 .number { text-align: right; white-space: nowrap; min-width: 0; }
 .scroll { overflow-x: auto; }
 .soft { color: var(--soft); }
