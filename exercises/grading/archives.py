@@ -228,7 +228,7 @@ class Zip:
             try:
                 with self.archive.open(entries[key]) as file:
                     yield key, _capped(file)
-            except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
+            except (*_DAMAGED, NotImplementedError, RuntimeError, MemoryError) as error:
                 yield key, Unreadable(f"is damaged in the archive ({error})")
 
 

@@ -166,7 +166,7 @@ def grade(
     tasks = tuple(_task(task, reference, outcome, plan) for task in problem.tasks.values())
     reason = _sentence(tasks, outcome, plan, problem)
     if outcome.stopped:
-        why = _STOPPED[outcome.stopped].format(limits=limits)
+        why = _STOPPED.get(outcome.stopped, outcome.stopped).format(limits=limits)
         reason = f"stopped: {why}; checks answered before that count. {reason}"
     return replace(
         _bare(submission, problem, "stopped" if outcome.stopped else "graded", reason, 0.0),

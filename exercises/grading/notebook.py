@@ -25,6 +25,7 @@ from exercises.grading.problem import Problem
 MOST_CELLS = 2000
 MOST_CODE = 1_000_000  # characters, all code cells together
 MOST_ANSWER = 100_000
+LONGEST_NAME, MOST_NAMES = 100, 2000  # of functions that may be what a learner meant
 MOST_ITEMS = 3_000_000  # commas and brackets: what makes parsed JSON large
 _DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"^(\w+)[ \t]*(?::[^=\n]*)?=(?!=)", re.MULTILINE)
@@ -202,7 +203,7 @@ def defined_names(sources: list[str]) -> list[str]:
     names = set()
     for source in sources:
         names.update(_DEFINITION.findall(source), _ASSIGNMENT.findall(source))
-    return sorted(names)
+    return sorted(name for name in names if len(name) <= LONGEST_NAME)[:MOST_NAMES]
 
 
 @cache

@@ -54,7 +54,7 @@ def run(options: Options) -> Counter:
             the files that people edit, after everything is stored.
     """
     problems = _selected(options.problems)
-    _check_place(options)
+    _check_files(options)
     submissions = Submissions(options.submitted, _sets(), problems)
     _check_sandbox(options, {student for student, _ in submissions.keys()})
     handed_in = {problem for _, problem in submissions.keys()}
@@ -83,12 +83,14 @@ def _selected(names: tuple[str, ...]) -> dict[str, Problem]:
     return {slug: known[slug] for slug in sorted(slugs)}
 
 
-def _check_place(options: Options) -> None:
+def _check_files(options: Options) -> None:
     out, submitted = Path(options.out).resolve(), Path(options.submitted).resolve()
     if out == submitted or submitted in out.parents:
         raise UsageError(f"--out: {options.out} lies in SUBMITTED; choose a folder outside")
-    if options.roster is not None and not Path(options.roster).is_file():
-        raise UsageError(f"--roster: there is no file {options.roster}")
+    if options.roster is not None:
+        if not Path(options.roster).is_file():
+            raise UsageError(f"--roster: there is no file {options.roster}")
+        tables.read(Path(options.roster), [gradebook.STUDENT])  # a fault in it shows before the long work
 
 
 def _check_sandbox(options: Options, students: set[str]) -> None:

@@ -51,6 +51,8 @@ class Store:
         except OSError as error:
             raise StoreError(f"OUT: cannot write to {self.out}: {error.strerror}") from None
         try:
+            for part in (self.out / RESULTS).glob(".*"):  # of a run that was killed while writing
+                part.unlink()
             self.seed = self._settle(seed)
         except BaseException:
             self.close()

@@ -24,6 +24,7 @@ from exercises.grading.run import Options, UsageError, run
 from exercises.grading.sandbox import CellReport, Run, SandboxError
 from exercises.grading.store import StoreError
 from exercises.grading.submissions import ArchiveError
+from exercises.grading.tables import TableError
 from tests.exercises.grading import samples
 from tests.exercises.grading.samples import NTK, QUICK, code, filled_in, notebook, text
 
@@ -255,6 +256,9 @@ def test_grading_into_the_submissions_and_missing_files_are_refused(tmp_path):
         graded(submitted, tmp_path / "out", roster=tmp_path / "missing.csv")
     with pytest.raises(ArchiveError):
         graded(tmp_path / "missing", tmp_path / "out")
+    (tmp_path / "roster.csv").write_text("name\nalice\n")
+    with pytest.raises(TableError, match="no column 'student'"):
+        graded(submitted, tmp_path / "out", roster=tmp_path / "roster.csv")
     assert not (tmp_path / "out").exists()
 
 
@@ -327,9 +331,7 @@ def test_run_that_is_killed_again_and_again_ends_with_the_same_files(tmp_path):
     seed = json.loads(stored["run.json"])["seed"]
     graded(submitted, out, seed=None)
     graded(submitted, tmp_path / "whole", seed=seed)
-    finished = {
-        name: content for name, content in contents(out).items() if not Path(name).name.startswith(".")
-    }
+    finished = contents(out)
     assert finished == contents(tmp_path / "whole")
     kept = {name for name in stored if name.startswith("results/") and name.endswith(".json")}
     assert all(finished[name] == stored[name] for name in kept)

@@ -111,6 +111,14 @@ def test_lock_of_a_killed_run_does_not_last(tmp_path):
         assert store.seed == 1
 
 
+def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
+    with Store(tmp_path, 1) as store:
+        store.save(RESULT, "key")
+    (tmp_path / RESULTS / ".half.json.x1").write_text("{")
+    Store(tmp_path).close()
+    assert len(list((tmp_path / RESULTS).iterdir())) == 1
+
+
 def test_folder_that_cannot_be_used_is_an_error(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")
