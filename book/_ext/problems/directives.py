@@ -164,7 +164,7 @@ class ProblemTable(Problems):
             raise ValueError(f"there are no problems {unknown}")
         head = ["Problem", "Chapter", "Difficulty, time", "Points", "Classical exercises"]
         place = chapters(self.env)
-        sheets.sort(key=lambda sheet: (place[sheet.problem.set], sheet.rank))
+        sheets.sort(key=lambda sheet: (place.get(sheet.problem.set, len(place)), sheet.rank))
         rows = [head, *(self.row(sheet, known.get(sheet.problem.slug, "")) for sheet in sheets)]
         cells = (("* - " if not column else "  - ") + cell for row in rows for column, cell in enumerate(row))
         table = "\n".join(
