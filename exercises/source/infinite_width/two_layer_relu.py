@@ -68,6 +68,6 @@ RUBRIC = {
     ),
     "answer-speed": (
         Criterion("average of identically distributed terms: exact mean, variance Var Y / m, and the 3", 1),
-        Criterion("64 networks, the same law; with two hidden layers a bias of order 1/m stays", 1),
+        Criterion("64 networks, the same law; with two hidden layers a bias of order 1/m as a rule", 1),
     ),
 }

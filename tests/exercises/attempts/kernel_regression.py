@@ -288,6 +288,10 @@ def errors_at_infinite_time(width, seed, steps=100):
     return errors_step_by_step(width, seed, steps, predict=descent_to_the_end)
 
 
+def errors_by_gradient_flow(width, seed, steps=100):
+    return errors_step_by_step(width, seed, steps, predict=flow)
+
+
 def errors_with_f0_everywhere(width, seed, steps=100):
     return errors_step_by_step(width, seed, steps, last=False)
 
@@ -350,6 +354,7 @@ WRONG = {
     ],
     "prediction-errors": [
         errors_at_infinite_time,
+        errors_by_gradient_flow,
         errors_with_f0_everywhere,
         errors_summed,
         errors_with_half_the_sum,
