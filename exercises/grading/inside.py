@@ -39,6 +39,7 @@ def main(commands: int, reports: int) -> None:
     _stand_back()
     _limit(order["limits"])
     _seed()
+    sys.path.insert(0, "")  # as in a notebook: a module that a cell has written can be imported
     _send(reports, {"ready": True})
     for index, source in enumerate(order["cells"]):
         _send(reports, {"cell": index, **_run_cell(shell, source)})
