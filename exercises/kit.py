@@ -208,18 +208,21 @@ def diagnose(got: np.ndarray, want: np.ndarray, tolerance: float = TOLERANCE) ->
         return "not finite", math.inf
     if want.size == 0:
         return "right", 0.0
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         error = float(np.abs(got - want).max() / (np.abs(want).max() or 1.0))
-    if error <= tolerance:
-        return "right", error
+        return ("right" if error <= tolerance else _kind(got, want)), error
+
+
+def _kind(got: np.ndarray, want: np.ndarray) -> str:
+    """In which of the usual ways an array is wrong."""
     close = 1e-3 * np.abs(got).max()
     factor = _factor(got, want)
     if want.size > 1 and factor and np.abs(got - factor * want).max() < close:
-        return "wrong sign" if abs(factor + 1) < 1e-3 else "constant factor", error
+        return "wrong sign" if abs(factor + 1) < 1e-3 else "constant factor"
     square = want.ndim == 2 and want.shape[0] == want.shape[1]
     if square and np.abs(got - want.T).max() < close:
-        return "transposed", error
-    return "wrong values", error
+        return "transposed"
+    return "wrong values"
 
 
 def _factor(got: np.ndarray, want: np.ndarray) -> float:

@@ -100,6 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (UsageError, ArchiveError, StoreError, MarksError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}; the same command goes on from here", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -28,6 +28,7 @@ TOTAL_BYTES = 16 * 2**30  # of an archive, unpacked
 CROWD = 2000  # files of one student in one set
 MOST_STUDENTS = 20_000
 MOST_ENTRIES = 200_000
+MOST_BELOW = MOST_ENTRIES // 4  # one of the first folders: a student, or the folder that holds them all
 DEPTH = 5  # folders below SUBMITTED that are looked into
 DIRECTORY_BYTES = 32 * 2**20  # of a zip's list of names
 _CHUNK = 2**20
@@ -83,7 +84,7 @@ class _Crowds:
     """Counts names, so that one student's million files cost the others nothing."""
 
     def __init__(self):
-        self.counts, self.total = Counter(), 0
+        self.counts, self.first, self.total = Counter(), Counter(), 0
 
     def admits(self, name: str) -> bool:
         """Whether this name is to be listed.
@@ -94,6 +95,10 @@ class _Crowds:
         place, most = self._place(name)
         self.counts[place] += 1
         if self.counts[place] > most:
+            return False
+        first = name.split("/", 1)[0]
+        self.first[first] += 1
+        if self.first[first] > MOST_BELOW:
             return False
         self.total += 1
         if self.total > MOST_ENTRIES:
@@ -108,6 +113,9 @@ class _Crowds:
             most = {0: MOST_ENTRIES, 1: MOST_STUDENTS, 2: CROWD}[len(place)]
             if count > most:
                 yield Entry(None, "/".join(place), None, f"is a folder with more than {most} files")
+        for name, count in self.first.items():
+            if count > MOST_BELOW:
+                yield Entry(None, name, None, f"is a folder with more than {MOST_BELOW} files")
 
     def _place(self, name: str) -> tuple[tuple[str, ...], int]:
         """The folder that a name counts for.  The first folder may be a student or hold them all."""
@@ -322,6 +330,8 @@ class Tar:
                     raise ArchiveError(
                         f"SUBMITTED: {self.path} is cut off or damaged after {key + 1} entries"
                     )
+                while file.read(_CHUNK):  # the checksum of what is packed stands at the very end
+                    pass
         except ArchiveError:
             raise
         except _DAMAGED as error:

@@ -61,7 +61,7 @@ class Limits:
             "RLIMIT_AS": self.memory + _ADDRESSES,
             "RLIMIT_FSIZE": self.disk,
             "RLIMIT_NOFILE": _FILES,
-            "RLIMIT_CORE": 0,
+            "RLIMIT_CORE": 1,  # 0 would still start a program that collects crashes, see core(5)
             "RLIMIT_MEMLOCK": 0,
         }
 
@@ -113,7 +113,8 @@ class Watchdog:
             return "memory"
         if len(processes) > self.limits.processes:
             return "processes"
-        return "wall time" if self.wall_seconds - self._starved > self.limits.wall else None
+        starved = min(self._starved, 2 * self.limits.wall)  # who asks to be starved gets no more
+        return "wall time" if self.wall_seconds - starved > self.limits.wall else None
 
     def _measure_cpu(self, processes: list[int]) -> None:
         """Two counts, each of which misses something, and the larger of them.

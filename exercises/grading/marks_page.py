@@ -52,6 +52,8 @@ window.MathJax = {
     inlineMath: [["$", "$"], ["\\\\(", "\\\\)"]],
     processEscapes: true,
     packages: {"[-]": ["require", "autoload"]},
+    maxMacros: 200,
+    maxBuffer: 2048,
   },
   svg: {fontCache: "local"},
   options: {
@@ -62,12 +64,15 @@ window.MathJax = {
     typeset: false,
     ready() {
       MathJax.startup.defaultReady();
-      let before = Promise.resolve();
+      let before = Promise.resolve(), until = 0;
+      const hurry = () => { if (performance.now() > until) throw Error("this answer's formulas take too long"); };
       const seen = new IntersectionObserver(entries => {
         for (const entry of entries.filter(entry => entry.isIntersecting)) {
           seen.unobserve(entry.target);
           before = before.then(() => {
             MathJax.startup.getComponents();
+            for (const tex of MathJax.startup.document.inputJax) tex.preFilters.add(hurry);
+            until = performance.now() + 2000;
             return MathJax.typesetPromise([entry.target]);
           }).catch(console.warn);
         }

@@ -17,6 +17,10 @@ import struct
 _MEMORY = {  # lives outside of any process and any sized tmpfs, so neither limits nor the watchdog would see it
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
+    "vmsplice": (278, 75),  # a pipe would hold on to pages that no process has any more
+    "landlock_create_ruleset": (444, 444),
+    "landlock_add_rule": (445, 445),
+    "landlock_restrict_self": (446, 446),
     "shmget": (29, 194),
     "shmat": (30, 196),
     "shmctl": (31, 195),

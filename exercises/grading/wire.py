@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,11 +121,12 @@ def answer(call: dict, namespace: Mapping) -> dict:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - the learner's own draws are the same in every run
     try:
-        arguments = [decode(item) for item in call["arguments"]]
-        keywords = {name: decode(item) for name, item in call["keywords"].items()}
-        for _ in range(call["repeat"]):
-            value = function(*arguments, **keywords)
-        return {"value": encode_answer(value)}
+        with torch.inference_mode(False), torch.enable_grad():  # a cell may have left gradients off
+            arguments = [decode(item) for item in call["arguments"]]
+            keywords = {name: decode(item) for name, item in call["keywords"].items()}
+            for _ in range(call["repeat"]):
+                value = function(*arguments, **keywords)
+            return {"value": encode_answer(value)}
     except BaseException as error:
         return {"error": next(kind.__name__ for kind in inspect.getmro(type(error)) if kind in _ERRORS)}
 
@@ -133,6 +135,7 @@ def encode_answer(value, depth: int = 0) -> dict:
     """What a learner's function returned, as JSON of plain numbers."""
     if value is None:
         return {"none": True}
+    value = value if depth else _detached(value, DEPTH)
     if isinstance(value, (list, tuple)) and depth < DEPTH and not _numbers(value):
         return {"list": [encode_answer(item, depth + 1) for item in value]}
     if isinstance(value, Tensor):
@@ -140,10 +143,9 @@ def encode_answer(value, depth: int = 0) -> dict:
         value = value.float() if value.dtype == torch.bfloat16 else value
         value = value.numpy()
     try:
-        array = np.asarray(value)
-        if array.dtype.kind not in "bifu":
+        array = _real(np.asarray(value))
+        if array is None:
             return {"text": "not numbers"}
-        array = array.astype(np.float64)
     except (TypeError, ValueError):
         return {"text": "not numbers"}
     if array.size > LARGEST:
@@ -152,12 +154,32 @@ def encode_answer(value, depth: int = 0) -> dict:
     return {"array": {"shape": list(array.shape), "data": data}}
 
 
+def _detached(value, depth: int):
+    """The same with tensors that carry no gradient: numpy takes no others, alone or in lists."""
+    if isinstance(value, (list, tuple)) and depth:
+        return [_detached(item, depth - 1) for item in value]
+    return value.detach().cpu() if isinstance(value, Tensor) else value
+
+
 def _numbers(value) -> bool:
     """Whether a list is an array written out, so that it need not travel as a list of arrays."""
     try:
-        return np.asarray(value).dtype.kind in "bifu"
+        return _real(np.asarray(value)) is not None
     except (TypeError, ValueError, RuntimeError):
         return False
+
+
+def _real(array: np.ndarray) -> np.ndarray | None:
+    """The float64 array; None for what is not numbers.  Eigenvalue routines give complex ones that are real.
+
+    Raises:
+        TypeError, ValueError: objects that are not numbers.
+    """
+    if array.dtype.kind == "O" and all(isinstance(item, numbers.Number) for item in array.flat):
+        array = np.array(array.tolist())
+    if array.dtype.kind == "c" and np.abs(array.imag).max(initial=0) <= 1e-6 * np.abs(array).max(initial=0):
+        array = array.real
+    return array.astype(np.float64) if array.dtype.kind in "bifu" else None
 
 
 def decode_answer(item, depth: int = 0):
@@ -190,7 +212,10 @@ def _decode_array(shape, data) -> np.ndarray:
     if any(type(number) not in (int, float, type(None)) for number in data):
         raise Malformed("data are numbers")
     try:
-        numbers = [math.nan if number is None else float(number) for number in data]
+        values = [math.nan if number is None else float(number) for number in data]
     except OverflowError:
         raise Malformed("a number is too large") from None
-    return np.array(numbers, dtype=np.float64).reshape(shape)
+    try:
+        return np.array(values, dtype=np.float64).reshape(shape)
+    except ValueError:
+        raise Malformed("shape and data do not fit") from None

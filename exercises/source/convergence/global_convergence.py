@@ -5,7 +5,7 @@ import torch
 from exercises import kit
 from exercises.grading.problem import Check, Criterion
 
-PACKAGES = ("numpy", "torch", "matplotlib")
+PACKAGES = ("matplotlib", "numpy", "pandas", "scipy", "torch", "tqdm")
 CPU_SECONDS = 60
 
 

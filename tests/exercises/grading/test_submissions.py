@@ -393,6 +393,14 @@ def test_a_student_with_very_many_files_costs_the_others_nothing(packed, monkeyp
     assert "no notebook" in found["emil"]
 
 
+def test_a_student_with_very_many_folders_costs_the_others_nothing(packed, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_BELOW", 50)
+    crowd = {f"dora/{i}/{j}.txt": b"" for i in range(20) for j in range(5)}
+    found = reasons(packed(crowd | FILES))
+    assert found["alice"] == found["bob"] == ""
+    assert "no notebook" in found["dora"]
+
+
 def test_too_many_files_altogether_is_an_error(packed, monkeypatch):
     monkeypatch.setattr(archives, "MOST_ENTRIES", 50)
     with pytest.raises(ArchiveError, match="more than 50 files"):

@@ -239,3 +239,42 @@ def test_deeply_nested_answers_are_malformed_and_not_a_crash():
 def test_not_finite_numbers_are_written_as_null():
     answer = wire.encode_answer(np.array([1.0, math.inf, math.nan]))
     assert answer == {"array": {"shape": [3], "data": [1.0, None, None]}}
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        [[torch.tensor(1.0, requires_grad=True), torch.tensor(2.0)]],
+        np.array([[1.0, 2.0]], dtype=object),
+        torch.linalg.eigvals(torch.diag(torch.tensor([1.0, 2.0]))),
+        np.array([1 + 1e-12j, 2]),
+    ],
+    ids=[
+        "tensors with gradients in lists",
+        "objects that are numbers",
+        "real eigenvalues",
+        "rounding off the line",
+    ],
+)
+def test_unusual_ways_to_write_real_numbers_come_back_as_numbers(returned):
+    np.testing.assert_allclose(np.squeeze(_value(returned)), [1, 2])
+
+
+def test_numbers_off_the_real_line_are_no_real_numbers():
+    assert _value(np.array([1 + 0.1j, 2])) == "not numbers"
+
+
+def test_gradients_work_whatever_a_cell_has_switched_off():
+    def slope(x):
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad((x**2).sum(), x)[0]
+
+    for off in (torch.no_grad(), torch.inference_mode()):
+        with off:
+            answer = wire.answer(wire.encode_call("f", (torch.ones(2),)), {"f": slope})
+        np.testing.assert_array_equal(wire.decode_answer(answer["value"]), [2, 2])
+
+
+def test_a_shape_too_large_for_any_array_is_malformed():
+    with pytest.raises(wire.Malformed):
+        wire.decode_answer({"array": {"shape": [200_000] * 4 + [0], "data": []}})
