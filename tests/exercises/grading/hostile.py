@@ -120,9 +120,17 @@ for target in (-1, os.getppid(), 1, 0):
 attack(
     "segmentation fault", HONEST, "import ctypes\nctypes.string_at(0)", status=STOPPED, reason="ended early"
 )
-attack("SystemExit", "raise SystemExit(0)", HONEST, "exit()", "quit()", "import sys\nsys.exit(1)", score=4.0)
+attack(
+    "SystemExit",
+    "raise SystemExit(0)",
+    "raise KeyboardInterrupt",
+    HONEST,
+    "exit()",
+    "quit()",
+    "import sys\nsys.exit(1)",
+    score=4.0,
+)
 attack("SystemExit in a call", function("raise SystemExit(0)"), reason="SystemExit")
-attack("KeyboardInterrupt", "raise KeyboardInterrupt", HONEST, score=4.0)
 attack(
     "endless recursion",
     """
@@ -168,16 +176,6 @@ builtins.all = builtins.any = builtins.isinstance = builtins.callable = lambda *
 builtins.AssertionError = ValueError
 """,
     status="graded|stopped",
-)
-attack(
-    "patched builtins, honest work",
-    HONEST,
-    """
-import builtins
-builtins.print = builtins.open = builtins.float = builtins.len = None
-""",
-    status="graded|stopped",
-    score=None,
 )
 attack(
     "patched json",
@@ -397,8 +395,11 @@ class Evil:
     "return np.array([Evil()], dtype=object)",
     "return Evil",
 )
-attack("coroutine", "async def ntk_matrix(model, x):\n    return np.eye(len(x))")
-attack("generator", function("yield from np.eye(len(x))"))
+attack(
+    "coroutine and generator",
+    "async def ntk_matrix(model, x):\n    return np.eye(len(x))",
+    "def ntk_blocks(model, x1, x2):\n    yield from np.eye(len(x1))",
+)
 attack("function by another name", HONEST.replace("ntk_matrix", "ntk_matrx"), reason="found `ntk_matrx`")
 
 # It looks for the answer, or for something else to read
@@ -531,7 +532,7 @@ for _ in range(40):
 time.sleep(1000)
 """,
     status=STOPPED,
-    reason="memory",
+    reason="it used",
 )
 attack(
     "fork bomb",
@@ -659,8 +660,6 @@ CASES["markup in an answer"] = Case(
     notebook([code(HONEST), text(f"{MARKUP}\n\n[x](javascript:alert(1)) $\\href{{javascript:alert(1)}}{{x}}$", "answer")]),
     (GRADED,), 4.0, WORTH, "",
 )  # fmt: skip
-attack("markup in a name", HONEST, f"def x{MARKUP}(): pass", "def ntk_blocks_<b>(): pass", score=4.0)
-
 # It changes the surroundings
 
 attack(
@@ -741,11 +740,10 @@ attack(
     HONEST,
     "(" * 100_000 + ")" * 100_000,
     "-" * 100_000 + "1",
+    "x = '\0'",
     score=None,
     status="graded|stopped",
 )
-attack("zeros in the source", HONEST, "x = '\0'", score=4.0)
-
 # Files that are no notebook
 
 file("not JSON", b"%PDF-1.7 homework", "not a notebook")

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(available() is not None, reason=str(available())
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SEED = 11
-NEIGHBOURS = [f"honest {number}" for number in range(5)]
+NEIGHBOURS = [f"honest {number}" for number in range(4)]
 ENTRIES = {
     "../outside/ntk_matrix.ipynb": "unsafe path",
     "/tmp/absolute/ntk_matrix.ipynb": "unsafe path",
@@ -107,7 +107,7 @@ def graded(tmp_path_factory):
         with tarfile.open(submitted, "w:gz", compresslevel=1) as archive:
             fill(archive, values)
         command = [sys.executable, "-m", "exercises.grading", str(submitted), "--out", str(out)]
-        command += ["--jobs", "4", "--cpu-seconds", "3", "--seed", str(SEED), "--problem", "ntk_matrix"]
+        command += ["--jobs", "4", "--cpu-seconds", "2", "--seed", str(SEED), "--problem", "ntk_matrix"]
         done = subprocess.run(
             command,
             cwd=REPOSITORY,
@@ -257,7 +257,7 @@ def test_no_cell_of_a_table_is_a_formula(graded):
 def test_results_are_small_whatever_was_handed_in(graded):
     assert len(CASES["bomb"].content) > FILE_BYTES
     assert sum(path.stat().st_size for path in graded.out.glob("[fr]*/**/*") if path.is_file()) < 3 * 2**20
-    assert len(graded.said) < 2000
+    assert len([line for line in graded.said.splitlines() if "notebooks" not in line]) < 20
 
 
 def test_released_stubs_are_worth_nothing():
