@@ -61,17 +61,6 @@ style(
     "lists", ntk_matrix="def ntk_matrix(model, x):\n    return ntk_blocks(model, x, x)[:, :, 0, 0].tolist()"
 )
 style(
-    "tuples of scalars",
-    ntk_matrix="""
-def ntk_matrix(model, x):
-    matrix = rows(model, x)[:, 0]
-    return tuple(tuple(a @ b for b in matrix) for a in matrix)
-""",
-)
-style(
-    "one axis more", ntk_matrix="def ntk_matrix(model, x):\n    return ntk_blocks(model, x, x)[None, :, :, 0]"
-)
-style(
     "float32",
     ntk_matrix="""
 def ntk_matrix(model, x):
@@ -105,10 +94,6 @@ style(
     ),
 )
 style(
-    "matrix of numpy",
-    ntk_matrix="def ntk_matrix(model, x):\n    j = np.asmatrix(rows(model, x)[:, 0])\n    return j * j.T",
-)
-style(
     "not contiguous",
     ntk_matrix="""
 def ntk_matrix(model, x):
@@ -133,24 +118,7 @@ class Kernel:
 ntk_matrix = Kernel(rows)
 """,
 )
-style(
-    "static method",
-    ntk_matrix="""
-class NTK:
-    @staticmethod
-    def matrix(model, x): return ntk_blocks(model, x, x)
-ntk_matrix = NTK.matrix
-""",
-)
 style("lambda", ntk_matrix="ntk_matrix = lambda model, x: ntk_blocks(model, x, x)")
-style(
-    "partial",
-    "import functools",
-    ntk_matrix="""
-def kernel(jacobian, model, x): return jacobian(model, x)[:, 0] @ jacobian(model, x)[:, 0].T
-ntk_matrix = functools.partial(kernel, rows)
-""",
-)
 style(
     "decorated",
     "import functools, time",
@@ -212,21 +180,6 @@ try:
 except ImportError:
     def ntk_matrix(model, x):
         return ntk_blocks(model.to(device), x.to(device), x.to(device)).cpu()
-""",
-)
-style(
-    "tabs", ntk_matrix="def ntk_matrix(model, x):\n\tfor _ in range(1):\n\t\treturn ntk_blocks(model, x, x)"
-)
-style("wrong first, right below", "def ntk_matrix(model, x): return 0", "ntk_matrix = None")
-style(
-    "counter in global state",
-    "calls = []",
-    ntk_matrix="""
-def ntk_matrix(model, x):
-    global last
-    calls.append(len(x))
-    last = ntk_blocks(model, x, x)
-    return last
 """,
 )
 style(
@@ -326,7 +279,7 @@ style(
     "torch.set_default_dtype(torch.float64)",
     "torch.set_num_threads(2)",
 )
-style("stars", "from torch import *\nfrom math import *")
+style("stars", "from math import *\nfrom torch.nn import *")
 style("colab", "from google.colab import drive\ndrive.mount('/content/drive')", "import os\nos.chdir('/tmp')")
 style("debugger", "%pdb off\nimport pdb", "%xmode Verbose", after=("1 / 0", "%debug", "%tb"))
 style("folder found as in the set-up", NTK.setup[0], NTK.setup[0] + "\nprint(kit.__file__)")
@@ -345,7 +298,6 @@ whole("checks deleted", notebook(code(source, name) for name, source in samples.
 whole("cells in another order", notebook(map(code, reversed(QUICK_CELLS.values()))))
 whole("everything in one cell", notebook([code(QUICK)]))
 whole("stubs kept, solved below", filled_in({}, after=QUICK))
-whole("solved above the stubs", filled_in({}, before=QUICK))
 whole("copies of locked cells", notebook(code(source, "check-ntk-matrix") for source in QUICK_CELLS.values()))
 whole(
     "checks changed",
@@ -360,8 +312,7 @@ whole(
     notebook({**code(""), "source": s.replace("\n", "\r\n")} for s in QUICK_CELLS.values()),
 )
 whole("byte order mark", b"\xef\xbb\xbf" + quick())
-whole("utf-8 without escapes", json.dumps(json.loads(HONEST["unicode"]), ensure_ascii=False).encode())
-for _minor in (0, 2, 4):
+for _minor in (0, 4):
     whole(f"nbformat 4.{_minor}", quick(nbformat_minor=_minor))
 whole(
     "colab's metadata",
