@@ -187,18 +187,16 @@ def _near(marks: list[tuple[int, ...]]) -> Iterator[tuple[list[int], float]]:
     rows = np.repeat(np.arange(len(marks)), sizes)
     table = sparse.csr_matrix((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=shape)
     columns_first = table.T.tocsr()
-    close, best = [], np.zeros(len(marks))
+    groups, best = np.arange(len(marks)), np.zeros(len(marks))
     for start in range(0, len(marks), _BLOCK):
         common = (table[start : start + _BLOCK] @ columns_first).toarray()
         for i, row in enumerate(common, start):
             index = row / np.maximum(sizes + sizes[i] - row, 1)
             index[i] = 0
             best[i] = index.max()
-            close += [(i, j) for j in np.flatnonzero(index >= NEAR)]
-    if not close:
-        return
-    graph = sparse.coo_matrix((np.ones(len(close)), np.array(close).T), shape=(len(marks), len(marks)))
-    _, labels = sparse.csgraph.connected_components(graph, directed=False)
-    for label in np.unique(labels[[i for i, _ in close]]):
-        members = np.flatnonzero(labels == label).tolist()
+            near = groups[index >= NEAR]
+            if near.size:  # pairs are not kept: of a class that all copied there would be millions
+                groups[np.isin(groups, [*near, groups[i]])] = min(near.min(), groups[i])
+    for group in np.flatnonzero(np.bincount(groups) > 1):
+        members = np.flatnonzero(groups == group).tolist()
         yield members, float(best[members].min())
