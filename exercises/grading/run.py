@@ -47,7 +47,7 @@ class Options:
 def run(options: Options) -> Counter:
     """Grade and write all reports.
 
-    Returns how many submissions have each status; "unchanged" counts those that were graded by an earlier run.
+    Returns how many submissions have each status.
 
     Raises:
         UsageError, ArchiveError, StoreError, MarksError, TableError: with the reason, before anything is run, or, for

@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 import pytest
 
-from exercises.grading.archives import FILE_BYTES
+from exercises.grading.entries import FILE_BYTES
 from exercises.grading.feedback import path as page_of
 from exercises.grading.grade import Reference
 from exercises.grading.sandbox import available
