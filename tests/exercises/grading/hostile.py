@@ -413,7 +413,9 @@ attack(
     "solution found on the disk",
     """
 import json, os
-for folder, _, files in os.walk("/"):
+LARGE = {"proc", "sys", "share", "torch", "scipy", "pandas", "sympy", "numpy", "matplotlib"}
+for folder, below, files in os.walk("/"):
+    below[:] = [name for name in below if name not in LARGE]
     for name in files:
         if name.startswith("ntk_matrix"):
             for cell in json.load(open(os.path.join(folder, name)))["cells"]:
