@@ -413,7 +413,7 @@ attack(
     "solution found on the disk",
     """
 import json, os
-LARGE = {"proc", "sys", "share", "torch", "scipy", "pandas", "sympy", "numpy", "matplotlib"}
+LARGE = {"proc", "sys", "usr", "torch", "scipy", "pandas", "sympy", "numpy", "matplotlib"}
 for folder, below, files in os.walk("/"):
     below[:] = [name for name in below if name not in LARGE]
     for name in files:
