@@ -18,7 +18,6 @@ from exercises.grading.submissions import Submission
 
 MESSAGE = 2000  # characters of an error's message that are kept
 _SHORT = 160  # of those in a reason
-_MOST_NAMES = 2000  # that a learner can define before nobody looks for a misspelling
 
 _STOPPED = {
     "cpu time": "it used more than {limits.cpu_seconds:g} s of CPU time (an endless loop?)",
@@ -273,7 +272,6 @@ def _undefined(name: str, outcome: Run, plan: notebook.Plan, problem: Problem) -
     names = [
         found for found in notebook.defined_names(plan.cells[len(problem.setup) :]) if found not in others
     ]
-    names = [found for found in names if len(found) <= 2 * len(name)][:_MOST_NAMES]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     if close:
         return f"{{}} is not defined (did you rename it? found `{pages.clean(close[0], 60)}`)"
