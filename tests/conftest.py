@@ -1,11 +1,19 @@
-"""What every test shares: one thread per worker, tests of a module together, times of the book at the end."""
+"""What every test shares: one thread per worker, tests of a module together, one browser, times at the end."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import hypothesis
 import pytest
+from playwright.sync_api import sync_playwright
+
+from .browser import ARGUMENTS, chromium_path, visit
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # An example may be slow because the machine is busy: what must be fast is measured in benchmarks/.
 hypothesis.settings.register_profile("course", deadline=None)
@@ -20,7 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the clean build of the book first and the tests that need the built book last.
 
     The book takes longest. One worker builds it from the first minute on while the others test the package,
-    and when they come to the book's pages it is there. Tests of a module stay in one worker (loadscope).
+    and when they come to the book's pages it is there. The browser too comes last: its event loop stays in the
+    thread. Tests of a module stay in one worker (loadscope).
     """
 
     fixtures: dict[str, set[str]] = {}
@@ -29,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def turn(item: pytest.Item) -> int:
         needed = fixtures[module(item)]
-        return 0 if "clean_build" in needed else 2 if "built_book" in needed else 1
+        return 0 if "clean_build" in needed else 2 if needed & {"built_book", "browser"} else 1
 
     items.sort(key=turn)
 
@@ -42,6 +51,44 @@ def record_property(record_property):
 
 def module(item: pytest.Item) -> str:
     return item.nodeid.split("::")[0]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's chromium, driven by playwright: one a worker, a second event loop in a thread is an error."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """A function that opens an address (see ``browser.visit``); its pages are closed after the test."""
+    opened = []
+
+    def open_(url, **options):
+        opened.append(visit(browser, str(url), **options))
+        return opened[-1]
+
+    yield open_
+    for seen in opened:
+        seen.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Source of axe-core, the accessibility checker."""
+    script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.is_file():
+        if shutil.which("npm") is None:
+            pytest.skip("npm is not installed (Debian: apt-get install npm)")
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    return script.read_text()
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

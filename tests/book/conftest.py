@@ -1,4 +1,4 @@
-"""Fixtures of the book: a clean copy of the sources, the book built from it once, and a browser.
+"""Fixtures of the book: a clean copy of the sources, the book built from it once, and a server for it.
 
 ``NTK_BUILT_BOOK=_build/html pytest tests/book`` tests a book that exists already instead of building one.
 """
@@ -22,9 +22,6 @@ from pathlib import Path
 import pytest
 import yaml
 from filelock import FileLock
-from playwright.sync_api import sync_playwright
-
-from .browser import ARGUMENTS, chromium_path, visit
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -140,41 +137,3 @@ def book_server(built_book) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """The system's chromium, driven by playwright."""
-    path = chromium_path()
-    if path is None:
-        pytest.skip("chromium is not installed (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """A function that opens an address (see ``browser.visit``); its pages are closed after the test."""
-    opened = []
-
-    def open_(url, **options):
-        opened.append(visit(browser, str(url), **options))
-        return opened[-1]
-
-    yield open_
-    for seen in opened:
-        seen.page.context.close()
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """Source of axe-core, the accessibility checker."""
-    script = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.is_file():
-        if shutil.which("npm") is None:
-            pytest.skip("npm is not installed (Debian: apt-get install npm)")
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, stdin=subprocess.DEVNULL)
-    return script.read_text()

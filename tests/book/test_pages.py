@@ -8,7 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from .browser import visit
+from tests.browser import visit
+
 from .conftest import pages
 
 PAGES = pages()

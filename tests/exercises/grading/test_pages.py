@@ -6,7 +6,6 @@ import pytest
 
 from exercises.grading import feedback, marks, marks_page, summary
 from exercises.grading.names import shown
-from tests.book.conftest import axe, browser, open_page  # noqa: F401  (fixtures)
 from tests.exercises.grading.made import (
     ATTACKS,
     CRITERIA,
@@ -61,7 +60,7 @@ def _pages(out) -> dict:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["feedback", "hostile feedback", "summary", "marks"])
-def test_page_is_accessible_and_fits_a_phone(out, name, scheme, open_page, axe):  # noqa: F811
+def test_page_is_accessible_and_fits_a_phone(out, name, scheme, open_page, axe):
     seen = open_page(_pages(out)[name].as_uri(), width=360, height=700, color_scheme=scheme, bypass_csp=True)
     seen.page.evaluate(axe)
     found = seen.page.evaluate("rules => axe.run({runOnly: rules})", RULES)
@@ -71,7 +70,7 @@ def test_page_is_accessible_and_fits_a_phone(out, name, scheme, open_page, axe):
 
 
 @pytest.mark.parametrize("name", ["feedback", "hostile feedback", "summary", "marks"])
-def test_policy_holds_in_the_browser(out, name, open_page):  # noqa: F811
+def test_policy_holds_in_the_browser(out, name, open_page):
     """No dialog, no request and no fault; a script that gets into the page all the same does not run."""
     seen = open_page(_pages(out)[name].as_uri())
     dialogs = []
@@ -99,7 +98,7 @@ def _saved(page, path) -> None:
     waiting.value.save_as(path)
 
 
-def test_marks_typed_on_the_page_are_those_of_the_next_run(tmp_path, open_page):  # noqa: F811
+def test_marks_typed_on_the_page_are_those_of_the_next_run(tmp_path, open_page):
     names = {
         "student01": "An answer.",
         "=danger": "</div><script>1</script>",
@@ -130,7 +129,7 @@ def test_marks_typed_on_the_page_are_those_of_the_next_run(tmp_path, open_page):
     assert "gone" in file.read_text("utf-8")
 
 
-def test_saving_without_typing_changes_no_byte(out, tmp_path, open_page):  # noqa: F811
+def test_saving_without_typing_changes_no_byte(out, tmp_path, open_page):
     file = out / "marks" / f"{PROBLEM.slug}.csv"
     page = open_page(file.with_suffix(".html").as_uri()).page
     _without_picker(page)
@@ -138,7 +137,7 @@ def test_saving_without_typing_changes_no_byte(out, tmp_path, open_page):  # noq
     assert (tmp_path / "saved.csv").read_bytes() == file.read_bytes()
 
 
-def test_a_number_that_is_too_large_is_not_saved(out, open_page):  # noqa: F811
+def test_a_number_that_is_too_large_is_not_saved(out, open_page):
     page = open_page((out / "marks" / f"{PROBLEM.slug}.html").as_uri()).page
     _without_picker(page)
     page.locator(".mark input").first.fill("7")
@@ -147,7 +146,7 @@ def test_a_number_that_is_too_large_is_not_saved(out, open_page):  # noqa: F811
     assert page.evaluate("document.activeElement === document.querySelector('.mark input')")
 
 
-def test_typing_on_a_changed_answer_says_that_the_mark_is_for_the_present_one(tmp_path, open_page):  # noqa: F811
+def test_typing_on_a_changed_answer_says_that_the_mark_is_for_the_present_one(tmp_path, open_page):
     marks.merge(tmp_path, [made_result(answer="First.")], PROBLEMS)
     file = tmp_path / "marks" / f"{PROBLEM.slug}.csv"
     file.write_text(file.read_text("utf-8").replace(",1,,,", ",1,1,,"), "utf-8")
@@ -162,7 +161,7 @@ def test_typing_on_a_changed_answer_says_that_the_mark_is_for_the_present_one(tm
     assert mine.points == 2 and not mine.changed
 
 
-def test_only_what_is_not_marked_can_be_shown(tmp_path, open_page):  # noqa: F811
+def test_only_what_is_not_marked_can_be_shown(tmp_path, open_page):
     results = [made_result(f"student{i}") for i in range(3)]
     marks.merge(tmp_path, results, PROBLEMS)
     file = tmp_path / "marks" / f"{PROBLEM.slug}.csv"
@@ -176,7 +175,7 @@ def test_only_what_is_not_marked_can_be_shown(tmp_path, open_page):  # noqa: F81
     assert page.locator("article:visible").count() == 2
 
 
-def _formulas(tmp_path, open_page, **answers):  # noqa: F811
+def _formulas(tmp_path, open_page, **answers):
     """The page with every answer's formulas set."""
     if not marks_page.MATHJAX.is_file():
         pytest.skip("npm has not installed MathJax")
@@ -188,7 +187,7 @@ def _formulas(tmp_path, open_page, **answers):  # noqa: F811
     return seen
 
 
-def test_formulas_are_set(tmp_path, open_page):  # noqa: F811
+def test_formulas_are_set(tmp_path, open_page):
     seen = _formulas(
         tmp_path, open_page, student01=r"The gap is $\frac12\|H\|$, and $$\sum_j a_j^2 = 1.$$ It costs \$5."
     )
@@ -197,7 +196,7 @@ def test_formulas_are_set(tmp_path, open_page):  # noqa: F811
     assert seen.faults == []
 
 
-def test_macros_of_one_answer_do_not_reach_another(tmp_path, open_page):  # noqa: F811
+def test_macros_of_one_answer_do_not_reach_another(tmp_path, open_page):
     redefined = r"$\renewcommand{\frac}[2]{WRONG}\def\sum{WRONG}\newcommand{\mine}{x} \mine$"
     seen = _formulas(tmp_path, open_page, student01=redefined, student02=r"$\frac{1}{2}\sum_j \mine$")
     second = seen.page.locator("article .tex").nth(1).locator("mjx-assistive-mml").first.inner_html()
@@ -217,7 +216,7 @@ def test_macros_of_one_answer_do_not_reach_another(tmp_path, open_page):  # noqa
         "{" * 5000,
     ],
 )
-def test_hostile_formulas_stay_in_their_box_and_do_nothing(tmp_path, open_page, tex):  # noqa: F811
+def test_hostile_formulas_stay_in_their_box_and_do_nothing(tmp_path, open_page, tex):
     seen = _formulas(tmp_path, open_page, student01=f"$x$ ${tex}$", student02="$y$")
     page = seen.page
     assert page.title() == f"Marks: {PROBLEM.title}"
