@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntklab._validate import choice, finite, positive_int, tensors
+from ntklab.padding import pack
+from ntklab.positioned import is_ragged
 from ntklab.structured import Uncovered, covers
 from ntklab.structured.factors import Vector
 from ntklab.structured.tape import Tape
@@ -24,7 +26,7 @@ def empirical_ntk(model, x1, x2=None, *, outputs="average", method="auto", batch
     Args:
         model: a torch.nn.Module from (n, ...) to (n,), (n, k) or (n, ...), which is read as (n, k).
         x1: samples (n1, ...), cast to the model's dtype and device; integers stay integers if the
-            model has an embedding.
+            model has an embedding.  Networks of `finite` also take a list of graphs or sequences.
         x2: samples (n2, ...); left out, x1.
         outputs: "average" over the k outputs, or "full" for all their pairs.
         method: "jacobian" forms the per-sample gradients, n times the parameter count in memory;
@@ -48,6 +50,8 @@ def empirical_ntk(model, x1, x2=None, *, outputs="average", method="auto", batch
     if batch_size is not None:
         batch_size = positive_int("batch_size", batch_size)
     check_model(model)
+    if is_ragged(x1) or is_ragged(x2):
+        x1, x2 = pack(x1, x2)
     x1, x2, back = _inputs(model, x1, x2)
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         return back(_empirical_ntk(model, x1, x2, outputs == "average", method, batch_size))

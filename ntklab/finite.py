@@ -14,118 +14,53 @@ up to its rescaling symmetry, and with one hidden layer it is the mean-field par
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ntklab._validate import choice, positive_int, real
+from ntklab.builder import Builder, Units
 from ntklab.layers.base import Layer
+from ntklab.layers.graph import Aggregate
+from ntklab.padding import pack, unpack
+from ntklab.scaled import Scaled, ScaledLinear
+
+__all__ = ["FiniteNetwork", "ScaledLinear", "finite"]
 
 PARAMETERIZATIONS = ("ntk", "standard", "mean_field", "mup")
 OPTIMIZERS = ("sgd", "adam")
-_BLOCK = 2**22
-
-
-class ScaledLinear(nn.Module):
-    """weight_scale * W h + bias_scale * b, on the last axis of h.
-
-    weight (out, in) and bias (out,) or None are ordinary parameters; the scales are plain numbers.
-    role: "input", "hidden" or "readout", the place in the network that its learning rate depends on.
-    """
-
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, weight_scale: float, bias_scale: float, role: str
-    ):
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = None if bias is None else nn.Parameter(bias)
-        self.weight_scale, self.bias_scale, self.role = weight_scale, bias_scale, role
-
-    def forward(self, h: Tensor) -> Tensor:
-        if h.shape[-1] != self.weight.shape[1]:
-            raise ValueError(f"input must have {self.weight.shape[1]} features, got shape {tuple(h.shape)}")
-        if h.dim() == 2:  # one operation for all: small networks train in half the time
-            bias, bias_scale = (h.new_zeros(()), 0) if self.bias is None else (self.bias, self.bias_scale)
-            return torch.addmm(bias, h, self.weight.T, beta=bias_scale, alpha=self.weight_scale)
-        z = nn.functional.linear(h, self.weight)
-        if self.weight_scale != 1:
-            z = self.weight_scale * z
-        return z if self.bias is None else torch.add(z, self.bias, alpha=self.bias_scale)
-
-    def extra_repr(self) -> str:
-        out, fan_in = self.weight.shape
-        return f"{fan_in} -> {out}, weight_scale={self.weight_scale:.4g}, bias_scale={self.bias_scale:.4g}"
-
-
-@dataclass(frozen=True)
-class Units:
-    """One sample's activations: shape without the batch, and whether the last axis is a width of ours."""
-
-    shape: tuple[int, ...]
-    wide: bool = False
-
-
-@dataclass
-class Builder:
-    """Hands out widths and random numbers while an architecture becomes modules."""
-
-    widths: list[int]
-    outputs: int
-    parameterization: str
-    generator: torch.Generator
-    dtype: torch.dtype
-    built: int = field(default=0, init=False)
-
-    def linear(self, layer, units: Units) -> tuple[ScaledLinear, Units]:
-        """The module of a `Dense` layer; the last one of the network is the readout."""
-        if len(units.shape) > 1:
-            flat = (math.prod(units.shape),)
-            raise ValueError(f"Dense takes vectors, got units of shape {units.shape}: flatten them to {flat}")
-        readout = self.built == len(self.widths)
-        width = self.outputs if readout else self.widths[self.built]
-        self.built += 1
-        role = "readout" if readout else "hidden" if units.wide else "input"
-        fan_in = units.shape[-1]
-        weight = self.normal(width, fan_in)
-        bias = self.normal(width) if layer.sigma_b else None
-        weight_scale, bias_scale = layer.sigma_w / math.sqrt(fan_in), layer.sigma_b
-        if self.parameterization == "standard":
-            weight *= weight_scale
-            if bias is not None:
-                bias *= bias_scale
-            weight_scale = bias_scale = 1.0
-        elif self.parameterization != "ntk" and role == "readout":
-            weight_scale = layer.sigma_w / fan_in
-        module = ScaledLinear(weight, bias, weight_scale, bias_scale, role)
-        module.requires_grad_(layer.trainable)
-        return module, Units((*units.shape[:-1], width), wide=True)
-
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normals: the same numbers in every dtype."""
-        flat = torch.empty(math.prod(shape), dtype=self.dtype)
-        for block in flat.split(_BLOCK):
-            block.copy_(torch.randn(len(block), generator=self.generator, dtype=torch.float64))
-        return flat.reshape(shape)
 
 
 class FiniteNetwork(nn.Module):
-    """An architecture at finite width: (n, *input_shape) to (n, outputs).
+    """An architecture at finite width: n samples to (n, outputs).
+
+    Samples are (n, *input_shape), or a list of graphs or of sequences of different lengths; a network that ends
+    at the nodes of graphs gives (n, nodes, outputs), nodes padded at the front.
 
     arch, width, parameterization: what it was made from.
     """
 
     def __init__(
-        self, arch: Layer, body: nn.Module, width: tuple[int, ...], parameterization: str, input_shape
+        self, arch: Layer, body: nn.Module, width: tuple[int, ...], parameterization: str, inputs: Units
     ):
         super().__init__()
         self.arch, self.width, self.parameterization = arch, width, parameterization
-        self.input_shape = tuple(input_shape)
+        self.input_shape, self.kind = inputs.shape, inputs.kind
         self.body = body
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | list) -> Tensor:
+        if isinstance(x, (list, tuple)):
+            if self.kind != "graphs" and None not in self.input_shape:
+                raise TypeError(
+                    f"x must be a tensor of shape (n, {', '.join(map(str, self.input_shape))}), got a list; "
+                    "lists are for graphs, and for sequences where input_shape is (None, d)"
+                )
+            parameter = next(self.parameters())
+            x = torch.as_tensor(pack(x)).to(parameter)
+        if self.kind == "graphs" or None in self.input_shape:
+            h, positions = unpack(x, self.kind, self.input_shape[-1])
+            return self.body(h, positions)
         if x.shape[1:] != self.input_shape:
             raise ValueError(
                 f"x must have shape (n, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}"
@@ -144,7 +79,7 @@ class FiniteNetwork(nn.Module):
         """
         learning_rate = real("learning_rate", learning_rate, minimum=0, strict=True)
         choice("optimizer", optimizer, OPTIMIZERS)
-        layers = [module for module in self.modules() if isinstance(module, ScaledLinear)]
+        layers = [module for module in self.modules() if isinstance(module, Scaled)]
         width = layers[-1].weight.shape[1] if len(layers) > 1 else 1
         groups: dict[float, list] = {}
         for layer in layers:
@@ -190,7 +125,8 @@ def finite(
     """A network of finite width with ordinary torch parameters.
 
     width: hidden units, an int or one for each hidden weight layer; the last `Dense` has `outputs` units.
-    input_shape: one sample's shape, such as (784,).
+    input_shape: one sample's shape: (784,), an image's (channels, height, width), a sequence's (length, d);
+        (None, d) for sequences of different lengths, and for graphs.
     parameterization: "ntk", "standard", "mean_field" (one hidden layer) or "mup"; see the module's table.
     seed: of a private generator: the same normals in every dtype and parameterisation.  None draws a
         fresh one.  The global generator is never touched.
@@ -202,10 +138,7 @@ def finite(
     """
     choice("parameterization", parameterization, PARAMETERIZATIONS)
     outputs = positive_int("outputs", outputs)
-    shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
-    shape = tuple(positive_int("input_shape", size) for size in shape)
-    if not shape:
-        raise ValueError("input_shape must name one sample's shape, such as (784,), got ()")
+    inputs = _inputs(arch, input_shape)
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if dtype not in (torch.float32, torch.float64):
         raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype!r}")
@@ -227,10 +160,34 @@ def finite(
     else:
         generator.manual_seed(_seed(seed))
     builder = Builder(widths, outputs, parameterization, generator, dtype)
-    body, _units = arch.build(builder, Units(shape))
+    body, units = arch.build(builder, inputs)
+    if units.kind in ("images", "sequences"):
+        raise ValueError(
+            f"outputs still have positions, {units.kind} of shape {units.shape}: end with Flatten() or pooling, and Dense"
+        )
     if builder.built != hidden + 1:
         raise ValueError(f"built {builder.built} weight layers of {hidden + 1}")
-    return FiniteNetwork(arch, body, tuple(widths), parameterization, shape)
+    return FiniteNetwork(arch, body, tuple(widths), parameterization, inputs)
+
+
+def _inputs(arch: Layer, input_shape) -> Units:
+    """One sample's units; an architecture with `Aggregate` takes graphs."""
+    shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
+    graphs = any(isinstance(layer, Aggregate) for layer in arch.walk())
+    if not 1 <= len(shape) <= 3:
+        raise ValueError(
+            "input_shape must name one sample's shape, (d,), (channels, height, width), (length, d) or (None, d), "
+            f"got {shape}"
+        )
+    free = len(shape) == 2 and shape[0] is None
+    sizes = tuple(positive_int("input_shape", size) for size in (shape[1:] if free else shape))
+    if graphs:
+        if len(shape) == 3:
+            raise ValueError(f"input_shape of graphs must be (None, d), got {shape}")
+        return Units((None, sizes[-1]), "graphs")
+    if free:
+        return Units((None, *sizes), "sequences")
+    return Units(sizes, {1: "vectors", 2: "sequences", 3: "images"}[len(sizes)])
 
 
 def _widths(width, hidden: int) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ntklab.layers.state import State
+from ntklab.layers.state import Need, State
 
 #: Correlations this close to 1 or -1 are computed again from the distance of the two unit vectors.
 NEARLY_PARALLEL = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -36,8 +36,9 @@ class Vectors:
         if x is None:
             raise TypeError(f"{name} must be an array of shape (n, d), got None")
         if x.ndim != 2:
-            hint = "; flatten images to (n, channels * height * width)" if x.ndim == 4 else ""
-            raise ValueError(f"{name} must have shape (n, d), got {tuple(x.shape)}{hint}")
+            raise ValueError(
+                f"{name} must have shape (n, d), (n, channels, height, width) or (n, length, d), got {tuple(x.shape)}"
+            )
         largest = x.detach().abs().amax(1, keepdim=True)
         scaled = x / torch.where(largest > 0, largest, 1.0)
         norm = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
@@ -48,7 +49,9 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.unit)
 
-    def pairs(self, other: Vectors, rows: slice, columns: slice) -> State:
+    kind = "vectors"
+
+    def pairs(self, other: Vectors, rows: slice, columns: slice, need: Need) -> State:
         """State of the pairs rows x columns; other may be self."""
         a, b = self.unit[rows], other.unit[columns]
         rho = (a @ b.T).clamp(-1, 1)
@@ -66,11 +69,24 @@ class Vectors:
             mean2=other.mean[None, columns],
         )
 
-    def same(self) -> State:
-        """State of the n pairs (x, x)."""
-        rho = (self.std > 0).to(self.std.dtype)
+    def same(self, rows: slice, need: Need) -> State:
+        """State of the pairs (x, x)."""
+        std, mean = self.std[rows], self.mean[rows]
+        rho = (std > 0).to(std.dtype)
         tau = torch.zeros((), dtype=rho.dtype, device=rho.device)
-        return State(rho=rho, tau=tau, std1=self.std, std2=self.std, mean1=self.mean, mean2=self.mean)
+        return State(rho=rho, tau=tau, std1=std, std2=std, mean1=mean, mean2=mean, same=True)
+
+    def pair_bytes(self, other: Vectors, need: Need) -> int:
+        """Memory of rho for one pair."""
+        return self.unit.element_size()
+
+    def places(self, rows: slice, nodes: bool) -> slice:
+        """Rows of the result that these samples fill."""
+        return rows
+
+    def count(self, nodes: bool) -> int:
+        """How many rows the result has."""
+        return len(self)
 
 
 def _without_diagonal(rho: Tensor) -> Tensor:

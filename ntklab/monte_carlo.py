@@ -12,6 +12,9 @@ from ntklab._validate import positive_int, tensors
 from ntklab.empirical import empirical_ntk
 from ntklab.finite import ScaledLinear
 from ntklab.layers.base import Layer
+from ntklab.layers.graph import Graph
+from ntklab.padding import pack
+from ntklab.positioned import is_ragged
 
 
 class MonteCarlo(NamedTuple):
@@ -28,7 +31,7 @@ def monte_carlo_kernel(
 ) -> MonteCarlo:
     """Average the kernels of `seeds` independent networks in NTK parameterisation.
 
-    x1 (n1, d), x2 (n2, d) or None for x1.  The NNGP entry is the covariance of the outputs given
+    x1, x2: samples as in `Layer.kernel`, x2 None for x1.  The NNGP entry is the covariance of the outputs given
     all layers but the readout, averaged; where the architecture does not end in `Dense`, the mean
     product of its units.  Networks have seeds seed, seed + 1, ...
 
@@ -40,10 +43,15 @@ def monte_carlo_kernel(
     """
     if positive_int("seeds", seeds) < 2:
         raise ValueError("seeds must be at least 2 for an error bar, got 1")
+    shape = None
+    if is_ragged(x1):
+        shape = (None, (x1[0].features if isinstance(x1[0], Graph) else x1[0]).shape[1])
+        x1, x2 = pack(x1, x2)
     (x1, x2), back = tensors(x1=x1, x2=x2)
+    shape = x1.shape[1:] if shape is None else shape
     totals = {}
     for i in tqdm(range(seeds), desc="networks", disable=not progress):
-        net = arch.finite(width, x1.shape[1:], seed=seed + i, dtype=x1.dtype).to(x1.device)
+        net = arch.finite(width, shape, seed=seed + i, dtype=x1.dtype).to(x1.device)
         for name, value in (("nngp", _nngp(net, x1, x2)), ("ntk", empirical_ntk(net, x1, x2))):
             mean, spread = totals.get(name, (torch.zeros_like(value), torch.zeros_like(value)))
             step = value - mean
@@ -59,8 +67,11 @@ def monte_carlo_kernel(
 @torch.no_grad()
 def _nngp(net, x1: torch.Tensor, x2: torch.Tensor | None) -> torch.Tensor:
     """K of one network, (n1, n2)."""
-    last = [module for module in net.modules() if isinstance(module, ScaledLinear)][-1]
-    seen = {}
+    dense = [module for module in net.modules() if isinstance(module, ScaledLinear)]
+    if not dense:
+        first, second = net(x1), net(x1 if x2 is None else x2)
+        return first @ second.T / first.shape[1]
+    last, seen = dense[-1], {}
 
     def keep(module, inputs, output):
         seen["hidden"], seen["output"] = inputs[0], output
@@ -70,6 +81,11 @@ def _nngp(net, x1: torch.Tensor, x2: torch.Tensor | None) -> torch.Tensor:
         views = []
         for x in (x1,) if x2 is None else (x1, x2):
             output = net(x)
+            if output.dim() != 2:
+                raise ValueError(
+                    "monte_carlo_kernel wants one row of outputs a sample, but the architecture ends at the nodes "
+                    "of graphs: pool them"
+                )
             views.append(seen["hidden"] if output is seen["output"] else output)
             ends_in_dense = output is seen["output"]
     finally:

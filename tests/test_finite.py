@@ -113,7 +113,7 @@ def test_one_step_moves_the_output_by_an_amount_free_of_the_width(parameterizati
         ({"parameterization": "he"}, "parameterization must be one of 'ntk'"),
         ({"parameterization": "mean_field"}, "parameterization='mup'"),
         ({"input_shape": ()}, "input_shape must name"),
-        ({"input_shape": (3, 4, 4)}, r"flatten them to \(48,\)"),
+        ({"input_shape": (3, 4, 4)}, r"images of shape \(3, 4, 4\): Flatten\(\) makes them \(48,\)"),
         ({"input_shape": (-1,)}, "input_shape must be at least 1"),
         ({"seed": 1.5}, "seed must be an integer"),
         ({"dtype": torch.float16}, "dtype must be torch.float32 or torch.float64"),

@@ -218,8 +218,10 @@ def test_dtypes_promote_and_torch_gives_torch():
     ("x1", "x2", "message"),
     [
         (np.ones((2, 3)), np.ones((2, 4)), "equally many features, got 3 and 4"),
-        (np.ones(3), None, r"x1 must have shape \(n, d\), got \(3,\)"),
-        (np.ones((2, 1, 4, 4)), None, "flatten images"),
+        (np.ones(3), None, r"x1 must have shape \(n, d\), .*, got \(3,\)"),
+        (np.ones((2, 1, 4, 4)), None, r"images go into Dense through Flatten\(\)"),
+        (np.ones((2, 1, 4, 4, 4)), None, r"x1 must have shape .* got \(2, 1, 4, 4, 4\)"),
+        (np.ones((2, 3)), np.ones((2, 1, 3)), "one kind, got vectors and sequences"),
         (np.ones((0, 3)), None, "x1 is empty"),
         (np.ones((2, 3)), np.ones((2, 0)), "x2 is empty"),
         (np.array([[1.0, np.nan]]), None, r"x1 must be finite, got nan at x1\[0, 1\]"),

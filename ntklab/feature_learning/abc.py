@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 
 from ntklab._validate import choice, positive_int, real
+from ntklab.builder import Units
 from ntklab.finite import FiniteNetwork, ScaledLinear
 from ntklab.layers.base import Layer
 
@@ -188,7 +189,7 @@ class ABCNetwork(FiniteNetwork):
     """What ``ABC.finite`` returns; ``abc`` are its exponents."""
 
     def __init__(self, abc: ABC, net: FiniteNetwork):
-        super().__init__(net.arch, net.body, net.width, "abc", net.input_shape)
+        super().__init__(net.arch, net.body, net.width, "abc", Units(net.input_shape, net.kind))
         self.abc = abc
         n = net.width[0]
         for i, layer in self._layers():

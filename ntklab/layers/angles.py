@@ -36,9 +36,10 @@ class _ArcCosine(Function):
     def forward(rho):
         order0 = torch.acos(-rho).div_(math.pi)
         sine = _sine(rho)
-        order1 = torch.addcmul(sine.mul_(1 / math.pi), order0, rho).clamp_(max=1)
+        order1 = (order0 * rho).add_(sine, alpha=1 / math.pi)
         if float(rho.amin()) < -0.98:  # angle beyond pi - 0.2: sin phi - phi cos phi cancels
-            order1 = torch.where(rho < -0.98, _near_opposite(math.pi * order0), order1)
+            near = rho < -0.98
+            order1[near] = _near_opposite(math.pi * order0[near])
         return order1, order0
 
     @staticmethod
@@ -68,9 +69,8 @@ class _ArcSine(Function):
 
 
 def _sine(rho: Tensor) -> Tensor:
-    """sin(theta) = sqrt(1 - rho^2)."""
-    one = torch.ones((), dtype=rho.dtype, device=rho.device)
-    return torch.addcmul(one, rho, rho, value=-1).sqrt_()
+    """sin(theta) = sqrt((1 - rho)(1 + rho)), exact factors where theta is small."""
+    return (1 - rho).mul_(1 + rho).sqrt_()
 
 
 def _inverse_sine(rho: Tensor) -> Tensor:

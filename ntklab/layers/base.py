@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 if TYPE_CHECKING:
-    from ntklab.finite import Builder, FiniteNetwork, Units
+    from ntklab.builder import Builder, Units
+    from ntklab.finite import FiniteNetwork
     from ntklab.kernel import Kernels
-    from ntklab.layers.state import State
+    from ntklab.layers.state import Need, State
 
 
 class Layer:
     """A layer, or several in a row, written down once and without a width.
 
     A new layer is a frozen dataclass with two methods: `propagate`, how it maps covariances at
-    infinite width, and `build`, which torch module it is at finite width.
+    infinite width, and `build`, which torch module it is at finite width.  One that looks at positions
+    also says what it `needs` of them, and whether it `mixes` them.
     """
+
+    mixes = False
+    """Does one position's output depend on other positions?"""
 
     def propagate(self, state: State) -> State:
         """The infinite view: covariances of the inputs to covariances of the outputs.
@@ -31,6 +37,14 @@ class Layer:
         """The finite view: a torch module for inputs of these units, and the units it gives."""
         raise NotImplementedError
 
+    def needs(self, after: Need) -> Need:
+        """Which pairs of positions of its input it uses, given which of its output are used."""
+        return after
+
+    def walk(self) -> Iterator[Layer]:
+        """Itself and every layer within it."""
+        yield self
+
     def weight_layers(self) -> int:
         """How many weight matrices it holds."""
         return 0
@@ -38,7 +52,9 @@ class Layer:
     def kernel(self, x1, x2=None) -> Kernels:
         """NNGP kernel and NTK at infinite width, `(nngp, ntk)`, each (n1, n2).
 
-        x1: (n1, d), x2: (n2, d) or None for x1 itself (then exactly symmetric).
+        x1: n1 samples, x2: n2 samples or None for x1 itself (then exactly symmetric).  Samples are vectors
+            (n, d), images (n, channels, height, width), sequences (n, length, d) or a list of (length_i, d),
+            or graphs, a list of `Graph`.  An architecture that ends at the nodes of graphs gives one row a node.
         numpy in gives numpy out, torch gives torch on the same device; differentiable.
 
         Raises:
@@ -50,7 +66,7 @@ class Layer:
         return kernel(self, x1, x2)
 
     def diagonal(self, x) -> Kernels:
-        """`(nngp, ntk)` for the pairs (x, x) only, each (n,); x: (n, d)."""
+        """`(nngp, ntk)` for the pairs (x, x) only, each (n,); x as in `kernel`."""
         from ntklab.kernel import diagonal
 
         return diagonal(self, x)

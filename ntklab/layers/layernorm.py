@@ -15,6 +15,8 @@ from ntklab.layers.state import State, ratio, snap
 class LayerNorm(Layer):
     """(h - mean) / std over the units of one sample, without gain, bias or epsilon (Ba, Kiros & Hinton 2016).
 
+    Where samples have positions, over the channels of each.
+
     Infinite width: mean and std tend to constants of the sample, so
 
         K'     = (K - mean mean') / (c c')        c^2 = K(x, x) - mean^2
@@ -36,7 +38,7 @@ class LayerNorm(Layer):
         return state.to(rho=rho, tau=tau, std1=std1, std2=std2, mean1=None, mean2=None)
 
     def build(self, builder, units):
-        return Normalize(), units
+        return Normalize(axis=1 if units.kind == "images" else -1), units
 
 
 def _share(std: torch.Tensor, mean: torch.Tensor | None) -> torch.Tensor:
@@ -53,9 +55,20 @@ def _share(std: torch.Tensor, mean: torch.Tensor | None) -> torch.Tensor:
 
 
 class Normalize(nn.Module):
-    """Layer normalisation over the last axis, without parameters."""
+    """Layer normalisation over one axis, without parameters."""
 
-    def forward(self, h):
-        centred = h - h.mean(-1, keepdim=True)
-        centred = centred / centred.detach().abs().amax(-1, keepdim=True)  # squares stay in range
-        return centred / centred.square().mean(-1, keepdim=True).sqrt()
+    def __init__(self, axis: int = -1):
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, h, positions=None):
+        if positions is not None and positions.mask is not None:
+            ghost = torch.arange(h.shape[-1], dtype=h.dtype, device=h.device)
+            h = torch.where(
+                positions.mask[..., None] > 0, h, ghost
+            )  # a padded position has something to normalise
+        centred = h - h.mean(self.axis, keepdim=True)
+        centred = centred / centred.detach().abs().amax(self.axis, keepdim=True)  # squares stay in range
+        return centred / centred.square().mean(self.axis, keepdim=True).sqrt()
+
+    positional = True

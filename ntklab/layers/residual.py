@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from ntklab.layers.base import Layer
+from ntklab.layers.pooling import Flatten
+from ntklab.layers.positions import gather
 from ntklab.layers.sequential import Sequential
 from ntklab.layers.state import State, add
 
@@ -41,17 +43,45 @@ class Residual(Layer):
         return f"Residual({', '.join(parts)})"
 
     def propagate(self, state: State) -> State:
-        branch, shortcut = self.branch.propagate(state), self.shortcut.propagate(state)
+        branch = self.branch.propagate(state.to(path=(*state.path, "branch")))
+        shortcut = self.shortcut.propagate(state.to(path=(*state.path, "shortcut")))
+        if _flattens(self.branch) and _flattens(self.shortcut):
+            raise ValueError(
+                "branch and shortcut both end in Flatten(), where units have means of their own at each position: "
+                "put one Flatten() behind Residual"
+            )
         if not (branch.wide and shortcut.wide):
             raise ValueError(
                 "a shortcut around the first layer adds the input's d features to infinitely many units; "
                 "put Dense() before Residual or into its shortcut"
             )
+        if branch.layout is not shortcut.layout or branch.std1.shape != shortcut.std1.shape:
+            raise ValueError(
+                f"branch and shortcut must end at the same positions, got {_where(branch)} and {_where(shortcut)}; "
+                "a shortcut with a layer of the same stride goes along"
+            )
         return add(branch, shortcut)
+
+    def needs(self, after):
+        return max(self.branch.needs(after), self.shortcut.needs(after))
+
+    def walk(self):
+        yield self
+        yield from self.branch.walk()
+        yield from self.shortcut.walk()
+
+    @property
+    def mixes(self) -> bool:
+        return self.branch.mixes or self.shortcut.mixes
 
     def build(self, builder, units):
         branch, after = self.branch.build(builder, units)
         shortcut, beside = self.shortcut.build(builder, units)
+        if after.kind != beside.kind or _grid(after) != _grid(beside):
+            raise ValueError(
+                f"branch and shortcut must end at the same positions, got {after.kind} of shape {after.shape} and "
+                f"{beside.kind} of shape {beside.shape}; a shortcut with a layer of the same stride goes along"
+            )
         if after.shape != beside.shape:
             raise ValueError(
                 f"branch and shortcut must have equal widths, got {after.shape} and {beside.shape}; "
@@ -63,10 +93,40 @@ class Residual(Layer):
         return self.branch.weight_layers() + self.shortcut.weight_layers()
 
 
+def _flattens(layers: Sequential) -> bool:
+    """Do its units come from several positions, with no weights after that?"""
+    for layer in reversed(layers.layers):
+        if isinstance(layer, Flatten):
+            return True
+        if isinstance(layer, (Sequential, Residual)):
+            parts = (layer,) if isinstance(layer, Sequential) else (layer.branch, layer.shortcut)
+            if any(map(_flattens, parts)):
+                return True
+        if layer.weight_layers():
+            return False
+    return False
+
+
+def _where(state: State) -> str:
+    """Kind and size of a state's samples, for messages."""
+    if not state.layout.axes:
+        return "vectors"
+    return (
+        f"{state.layout.kind} of size {tuple(gather(state.std1, state.layout).shape[-state.layout.axes :])}"
+    )
+
+
+def _grid(units) -> tuple:
+    """Sizes of the positions."""
+    return {"images": units.shape[1:], "vectors": ()}.get(units.kind, units.shape[:-1])
+
+
 class _Sum(nn.Module):
     def __init__(self, branch: nn.Module, shortcut: nn.Module):
         super().__init__()
         self.branch, self.shortcut = branch, shortcut
 
-    def forward(self, h):
-        return self.branch(h) + self.shortcut(h)
+    positional = True
+
+    def forward(self, h, positions=None):
+        return self.branch(h, positions) + self.shortcut(h, positions)

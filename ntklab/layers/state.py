@@ -14,33 +14,74 @@ norms from 1e-150 to 1e150 neither overflow nor underflow on the way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum
 
 import torch
 from torch import Tensor
 
 
 class Layout(Enum):
-    """How the trailing axes of a state are to be read.
+    """What a state's trailing axes are: the positions of an image, a sequence or a graph.
 
     Standard deviations and means always broadcast against ``rho``, so a layer that treats every
-    entry alike (activations, dense layers, normalisation) needs no knowledge of the layout.
+    position alike (activations, dense layers, normalisation) needs no knowledge of the layout.
 
-    VECTOR       one value a pair of samples          rho (n1, n2)              std1 (n1, 1)
-    PIXELS       matching positions only              rho (n1, n2, H, W)        std1 (n1, 1, H, W)
-    PIXEL_PAIRS  every position with every other      rho (n1, n2, H, H', W, W') std1 (n1, 1, H, 1, W, 1)
-    RAGGED       nodes or time steps of samples of different sizes, concatenated:
-                 rho (N1, N2)                         std1 (N1, 1), with segment ids beside it
+    VECTOR       one value a pair of samples               rho (n1, n2)               std1 (n1, 1)
+    PIXELS       matching pixels of two images             rho (n1, n2, H, W)         std1 (n1, 1, H, W)
+    PIXEL_PAIRS  every pixel with every other              rho (n1, n2, H, H', W, W') std1 (n1, 1, H, 1, W, 1)
+    STEPS        matching time steps of two sequences      rho (n1, n2, T)            std1 (n1, 1, T)
+    STEP_PAIRS   every step with every other               rho (n1, n2, T, T')        std1 (n1, 1, T, 1)
+    NODE_PAIRS   every node of one graph with every other  rho (n1, n2, N, N')        std1 (n1, 1, N, 1)
 
-    Matching positions suffice as long as nothing mixes positions of the two inputs; pooling and
-    attention need all pairs.
+    Matching positions suffice as long as nothing mixes positions of one sample; pooling, attention and
+    aggregation need all pairs.  Samples of different sizes are padded at the front, see `Side`.
     """
 
-    VECTOR = "vector"
-    PIXELS = "pixels"
-    PIXEL_PAIRS = "pixel pairs"
-    RAGGED = "ragged"
+    VECTOR = ("vectors", 0, False)
+    PIXELS = ("images", 2, False)
+    PIXEL_PAIRS = ("images", 2, True)
+    STEPS = ("sequences", 1, False)
+    STEP_PAIRS = ("sequences", 1, True)
+    NODE_PAIRS = ("graphs", 1, True)
+
+    @property
+    def kind(self) -> str:
+        """What the samples are: vectors, images, sequences or graphs."""
+        return self.value[0]
+
+    @property
+    def axes(self) -> int:
+        """How many position axes one sample has."""
+        return self.value[1]
+
+    @property
+    def pairs(self) -> bool:
+        """All pairs of positions, or matching ones only?"""
+        return self.value[2]
+
+
+class Need(IntEnum):
+    """How much of a covariance over positions the layers above use; decided by one backward pass."""
+
+    NOTHING = 0
+    MATCHING = 1
+    PAIRS = 2
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one set of samples brings along besides its covariances.
+
+    mask       bool (..., P): which positions are there; None where all samples have one size
+    adjacency  (..., N, N) of graphs, zero at padded nodes
+    memory     what layers that mix positions know of each sample alone, such as standard deviations
+               after pooling: filled by a first pass over the pairs (x, x), by place in the architecture
+    """
+
+    mask: Tensor | None = None
+    adjacency: Tensor | None = None
+    memory: dict[tuple, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +98,10 @@ class State:
               expectation depend on K alone.
     wide      are the units infinitely many?  False for the raw input, whose d features are given.
     layout    see `Layout`
+    side1     masks, adjacency and memory of the first set; None for vectors
+    side2     the same of the second set
+    same      are these the pairs (x, x) of each sample with itself?  Then batch axes are (n,), not (n1, n2).
+    path      the place in the architecture
     """
 
     rho: Tensor
@@ -68,6 +113,10 @@ class State:
     gaussian: bool = False
     wide: bool = False
     layout: Layout = Layout.VECTOR
+    side1: Side | None = None
+    side2: Side | None = None
+    same: bool = False
+    path: tuple = ()
 
     @property
     def nngp(self) -> Tensor:
@@ -97,6 +146,9 @@ def snap(rho: Tensor) -> Tensor:
     below 5e-8 in float64.
     """
     edge = 1 - 4 * torch.finfo(rho.dtype).eps
+    low, high = torch.aminmax(rho.detach())
+    if -edge <= float(low) and float(high) <= edge:
+        return rho
     rho = torch.where(rho > edge, 1.0, rho)
     return torch.where(rho < -edge, -1.0, rho)
 
@@ -115,7 +167,7 @@ def add(first: State, second: State) -> State:
         cross = ratio(first.mean1, std1) * ratio(second.mean2, std2)
         cross = cross + ratio(second.mean1, std1) * ratio(first.mean2, std2)
         rho = rho + cross
-    return State(
+    return first.to(
         rho=snap(rho),
         tau=weight_a * first.tau + weight_b * second.tau,
         std1=std1,
@@ -124,7 +176,6 @@ def add(first: State, second: State) -> State:
         mean2=_sum(first.mean2, second.mean2),
         gaussian=first.gaussian and second.gaussian,
         wide=first.wide and second.wide,
-        layout=first.layout,
     )
 
 

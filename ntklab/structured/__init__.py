@@ -5,8 +5,8 @@
 
 from torch import nn
 
-from ntklab.finite import ScaledLinear
-from ntklab.structured.conv import conv
+from ntklab.scaled import ScaledConv, ScaledLinear
+from ntklab.structured.conv import conv, scaled_conv
 from ntklab.structured.embedding import embedding
 from ntklab.structured.linear import linear
 from ntklab.structured.norm import batch_norm, group_norm, layer_norm, rms_norm
@@ -15,6 +15,7 @@ from ntklab.structured.rule import Rule, Uncovered
 covers: dict[type[nn.Module], Rule] = {
     nn.Linear: linear,
     ScaledLinear: linear,
+    ScaledConv: scaled_conv,
     nn.Conv1d: conv,
     nn.Conv2d: conv,
     nn.LayerNorm: layer_norm,

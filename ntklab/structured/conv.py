@@ -18,6 +18,13 @@ def _factors(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> list:
     return [outer(trained_inputs(module, h), d) for h, d in groups]
 
 
+def _sequence_factors(module: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> list:
+    """The same with channels last where the kernel is one-dimensional: h (n, length, channels)."""
+    if len(module.kernel_size) == 1:
+        calls = [(h.transpose(1, 2), d.transpose(2, 3)) for h, d in calls]
+    return _factors(module, calls)
+
+
 def _patches(module: nn.Module, h: Tensor) -> Tensor:
     """(n, channels * kernel area, positions), channels first, padded as the module pads."""
     kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
@@ -38,3 +45,4 @@ def _sides(padding, axis: int, reach: int) -> list[int]:
 
 
 conv = Rule(_factors)
+scaled_conv = Rule(_sequence_factors)
