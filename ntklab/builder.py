@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ntklab.padding import Chain, Zeroed
 from ntklab.scaled import ScaledConv, ScaledLinear
 
 _BLOCK = 2**22
@@ -76,7 +77,9 @@ class Builder:
         parameters = self.parameters(layer, (width, channels, *size), role)
         module = ScaledConv(*parameters, role, padding=layer.padding, stride=layer.stride)
         module.requires_grad_(layer.trainable)
-        if not ragged:
+        if ragged:  # zeros of a module's own, so that the convolution sees what it is given
+            module = Chain(Zeroed(), module)
+        else:
             grid = tuple(
                 (g + 2 * p - k) // layer.stride + 1
                 for g, p, k in zip(grid, module.padding, size, strict=True)

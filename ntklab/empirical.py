@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 from ntklab._validate import choice, finite, positive_int, tensors
-from ntklab.padding import pack
-from ntklab.positioned import is_ragged
+from ntklab.finite import FiniteNetwork
 from ntklab.structured import Uncovered, covers
 from ntklab.structured.factors import Vector
 from ntklab.structured.tape import Tape
@@ -50,8 +49,8 @@ def empirical_ntk(model, x1, x2=None, *, outputs="average", method="auto", batch
     if batch_size is not None:
         batch_size = positive_int("batch_size", batch_size)
     check_model(model)
-    if is_ragged(x1) or is_ragged(x2):
-        x1, x2 = pack(x1, x2)
+    if isinstance(model, FiniteNetwork) and model.ragged and isinstance(x1, (list, tuple)):
+        x1, x2 = model.packed(x1, x2)
     x1, x2, back = _inputs(model, x1, x2)
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         return back(_empirical_ntk(model, x1, x2, outputs == "average", method, batch_size))

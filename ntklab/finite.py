@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ntklab._validate import choice, positive_int, real
 from ntklab.builder import Builder, Units
 from ntklab.layers.base import Layer
-from ntklab.layers.graph import Aggregate
+from ntklab.layers.graph import Aggregate, Graph
 from ntklab.padding import pack, unpack
 from ntklab.scaled import Scaled, ScaledLinear
 
@@ -49,16 +50,15 @@ class FiniteNetwork(nn.Module):
         self.input_shape, self.kind = inputs.shape, inputs.kind
         self.body = body
 
+    @property
+    def ragged(self) -> bool:
+        """Does it take lists of samples of different sizes?"""
+        return self.kind == "graphs" or None in self.input_shape
+
     def forward(self, x: Tensor | list) -> Tensor:
         if isinstance(x, (list, tuple)):
-            if self.kind != "graphs" and None not in self.input_shape:
-                raise TypeError(
-                    f"x must be a tensor of shape (n, {', '.join(map(str, self.input_shape))}), got a list; "
-                    "lists are for graphs, and for sequences where input_shape is (None, d)"
-                )
-            parameter = next(self.parameters())
-            x = torch.as_tensor(pack(x)).to(parameter)
-        if self.kind == "graphs" or None in self.input_shape:
+            x = torch.as_tensor(self.packed(x)).to(next(self.parameters()))
+        if self.ragged:
             h, positions = unpack(x, self.kind, self.input_shape[-1])
             return self.body(h, positions)
         if x.shape[1:] != self.input_shape:
@@ -66,6 +66,27 @@ class FiniteNetwork(nn.Module):
                 f"x must have shape (n, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}"
             )
         return self.body(x)
+
+    def packed(self, *lists):
+        """Lists of samples, or None, as arrays of one size (see `ntklab.padding`); one for one.
+
+        Raises:
+            TypeError, ValueError: a network of one fixed shape, samples of another kind or with other features.
+        """
+        if not self.ragged:
+            raise TypeError(
+                f"x must be a tensor of shape (n, {', '.join(map(str, self.input_shape))}), got a list; "
+                "lists are for graphs, and for sequences where input_shape is (None, d)"
+            )
+        kinds = {True: "Graph", False: "arrays"}
+        for sample in (sample for samples in lists if samples is not None for sample in samples):
+            graph, shape = isinstance(sample, Graph), tuple(np.shape(getattr(sample, "features", sample)))
+            if graph is not (self.kind == "graphs") or shape[-1:] != self.input_shape[-1:]:
+                raise ValueError(
+                    f"x must be a list of {kinds[self.kind == 'graphs']} with {self.input_shape[-1]} features, got "
+                    f"{kinds[graph]} of shape {shape}"
+                )
+        return pack(*lists)
 
     def extra_repr(self) -> str:
         return f"parameterization={self.parameterization!r}, width={self.width}"

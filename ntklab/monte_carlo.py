@@ -14,7 +14,7 @@ from ntklab.finite import ScaledLinear
 from ntklab.layers.base import Layer
 from ntklab.layers.graph import Graph
 from ntklab.padding import pack
-from ntklab.positioned import is_ragged
+from ntklab.samples import is_ragged
 
 
 class MonteCarlo(NamedTuple):

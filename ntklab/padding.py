@@ -30,7 +30,7 @@ def pack(*sets):
     Raises:
         TypeError, ValueError: no lists of such samples.
     """
-    from ntklab.positioned import read_samples
+    from ntklab.samples import read_samples
 
     lists = [list(samples) for samples in sets if samples is not None]
     features, adjacency, back = read_samples("x", [sample for samples in lists for sample in samples])
@@ -69,3 +69,12 @@ class Chain(nn.Sequential):
         for module in self:
             h = module(h, positions) if getattr(module, "positional", False) else module(h)
         return h
+
+
+class Zeroed(nn.Module):
+    """Zeros at padded positions of sequences (n, length, channels)."""
+
+    positional = True
+
+    def forward(self, h: Tensor, positions: Positions | None = None) -> Tensor:
+        return h if positions is None or positions.mask is None else h * positions.mask[..., None]

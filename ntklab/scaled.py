@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ntklab.padding import Positions
-
 
 class Scaled(nn.Module):
     """weight_scale * (linear map of h by weight) + bias_scale * bias.
@@ -51,7 +49,6 @@ class ScaledConv(Scaled):
     """
 
     groups = 1
-    positional = True
 
     def __init__(self, *parameters, padding: str, stride: int):
         super().__init__(*parameters)
@@ -61,11 +58,9 @@ class ScaledConv(Scaled):
         self.padding = tuple(0 if padding == "valid" else size // 2 for size in self.kernel_size)
         self.padding_mode = "circular" if padding == "circular" else "zeros"
 
-    def forward(self, h: Tensor, positions: Positions | None = None) -> Tensor:
+    def forward(self, h: Tensor) -> Tensor:
         one = len(self.kernel_size) == 1
         h = h.transpose(1, 2) if one else h
-        if positions is not None and positions.mask is not None:
-            h = h * positions.mask[:, None]
         convolve = nn.functional.conv1d if one else nn.functional.conv2d
         padding = self.padding
         if self.padding_mode == "circular":

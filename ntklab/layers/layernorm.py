@@ -62,7 +62,7 @@ class Normalize(nn.Module):
         self.axis = axis
 
     def forward(self, h, positions=None):
-        if positions is not None and positions.mask is not None:
+        if h.dim() == 3 and positions is not None and positions.mask is not None:
             ghost = torch.arange(h.shape[-1], dtype=h.dtype, device=h.device)
             h = torch.where(
                 positions.mask[..., None] > 0, h, ghost

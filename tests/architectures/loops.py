@@ -61,7 +61,9 @@ def assert_loops(arch, first, second=None, rel=1e-10):
             want = block(arch, x, columns[j])
             cut = slice(*starts[0][i : i + 2]), slice(*starts[1][j : j + 2])
             for part, expected in zip(result, want, strict=True):
-                np.testing.assert_allclose(part[cut], expected, rtol=rel, atol=rel * 1e-6, err_msg=f"{i}, {j}")
+                np.testing.assert_allclose(
+                    part[cut], expected, rtol=rel, atol=rel * 1e-6, err_msg=f"{i}, {j}"
+                )
 
 
 def assert_same(result, want, rel=1e-10):

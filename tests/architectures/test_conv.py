@@ -27,7 +27,7 @@ def two(size, padding="same", stride=1, act=None, head="flatten"):
 
 
 @pytest.mark.parametrize("head", ["flatten", "mean"])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
     ("padding", "size"),
     [("same", size) for size in (1, 3, 5, (3, 1), (1, 5), (9, 3))]
@@ -39,10 +39,18 @@ def test_images_by_loops(padding, size, stride, head):
 
 
 @pytest.mark.parametrize("head", ["flatten", "mean"])
-@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize(
     ("padding", "size"),
-    [("same", 3), ("same", (7,)), ("circular", 5), ("circular", (3,)), ("valid", 2), ("valid", 4), ("valid", 5)],
+    [
+        ("same", 3),
+        ("same", (7,)),
+        ("circular", 5),
+        ("circular", (3,)),
+        ("valid", 2),
+        ("valid", 4),
+        ("valid", 5),
+    ],
 )
 def test_sequences_by_loops(padding, size, stride, head):
     assert_loops(two(size, padding, stride, nl.Erf(), head), SEQUENCES)
@@ -201,7 +209,11 @@ def test_zero_padding_and_differences_do_not_determine_the_kernel():
 def test_equal_and_parallel_images_are_exact(padding, head):
     x = RNG.standard_normal((2, 3, 6, 7))
     x = np.concatenate([x, x, 3 * x])
-    layers = [part for _ in range(4) for part in (nl.Conv(3 if padding != "valid" else 2, 2**0.5, padding=padding), nl.ReLU())]
+    layers = [
+        part
+        for _ in range(4)
+        for part in (nl.Conv(3 if padding != "valid" else 2, 2**0.5, padding=padding), nl.ReLU())
+    ]
     arch = nl.Sequential(*layers, HEADS[head], nl.Dense())
     own, full = arch.diagonal(x), arch.kernel(x)
     for line, part in zip(own, full, strict=True):
@@ -254,5 +266,8 @@ def test_zero_images():
 def test_values_of_layers():
     conv = nl.Conv([3, 1], 1, 0, "valid", 2, False)
     assert conv == nl.Conv((3, 1), 1.0, 0.0, padding="valid", stride=2, trainable=False)
-    assert hash(conv) == hash(nl.Conv((3, 1), 1.0, 0.0, "valid", 2, False)) and eval(repr(conv), vars(nl)) == conv
+    assert (
+        hash(conv) == hash(nl.Conv((3, 1), 1.0, 0.0, "valid", 2, False))
+        and eval(repr(conv), vars(nl)) == conv
+    )
     assert nl.Conv(3) != nl.Conv((3,)) and nl.Conv(3).weight_layers() == 1
