@@ -71,7 +71,11 @@ def main(chosen: list[str]) -> None:
         run = getattr(importlib.import_module(f"benchmarks.{name}"), "run", None)
         if run:
             load = busy()
-            result = run()
+            try:
+                result = run()
+            except FileNotFoundError as error:  # data that is not part of this repository
+                print(f"{name}: not run, {error}", flush=True)
+                continue
             print(table(*result), flush=True)
             keep(name, load, *result)
 

@@ -174,7 +174,7 @@ class ProblemTable(Problems):
 
     def row(self, sheet: Sheet, known: str) -> list[str]:
         """The cells of one problem."""
-        chapter = f"{{doc}}`/book/foundations/{sheet.problem.set}`"
+        chapter = f"{{doc}}`/{chapter_of(self.env, sheet.problem.set)}`"
         points = " + ".join(f"{sheet.points(kind):g}" for kind in ("code", "answer"))
         return [link(sheet), chapter, f"{sheet.level}, {sheet.facts['Time']}", points, known]
 
@@ -204,6 +204,12 @@ def binder(config: Config, file: str) -> str | None:
 def chapters(env: BuildEnvironment) -> dict[str, int]:
     """Place of every chapter in the table of contents, by the name of its file."""
     return {page.split("/")[-1]: place for place, page in enumerate(env.external_site_map)}
+
+
+def chapter_of(env: BuildEnvironment, folder: str) -> str:
+    """The page with the chapter of a set: the first of its name in the table of contents."""
+    pages = (page for page in env.external_site_map if page.split("/")[-1] == folder)
+    return next(pages, f"book/foundations/{folder}")
 
 
 def sources() -> list[Path]:
